@@ -1,0 +1,100 @@
+# The dependency graph: run record <- notebook + zs3lib + data; tables and figure <- run records.
+# `make help` lists the targets. Restrict or change the grid: make tables PROFILE=paper DATASETS=voc K="6 10" SEED=1
+
+PROFILE  ?= toy
+DATASETS ?= voc context
+K        ?= 2 4 6 8 10
+SEED     ?= 0
+PARAMS   ?=# more settings of the train notebook, e.g. PARAMS="-p data_root /data/voc -p device cpu"
+JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# ---- environment: the active conda environment (other than base), or .venv built with uv ------------------------------
+ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
+BIN     := $(CONDA_PREFIX)/bin
+READY   := $(CONDA_PREFIX)/.zs3lib-installed
+INSTALL  = $(BIN)/python -m pip install -q -e '.[test]'
+else
+BIN     := .venv/bin
+READY   := .venv/.zs3lib-installed
+UV      := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+INSTALL  = $(UV) venv -q --allow-existing .venv && $(UV) pip install -q --python $(BIN)/python -e '.[test]'
+endif
+PYTHON := $(BIN)/python
+
+$(READY): pyproject.toml $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
+	@echo "Installing into $(dir $@) (several GB of torch at first use)"
+	@$(INSTALL)
+	@touch $@
+
+.uv/bin/uv:
+	@python3 -m venv .uv && .uv/bin/python -m pip install -q uv
+
+# ---- what depends on what ---------------------------------------------------------------------------------------------
+RUNS    := runs/$(PROFILE)
+TABLES  := tables/$(PROFILE)
+FIGURES := figures/$(PROFILE)
+READERS := zs3lib/tables.py zs3lib/audit.py zs3lib/plots.py zs3lib/notebooks.py
+TOY     := $(wildcard zs3lib/toy/*.py)
+CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
+DATA    := $(if $(filter toy,$(PROFILE)),data/toy/ready)
+RECORDS := $(foreach d,$(DATASETS),$(foreach k,$(K),$(foreach s,$(SEED),$(RUNS)/$(d)-k$(k)-s$(s)/metrics.json)))
+FIG3    := $(firstword $(foreach s,$(SEED),$(filter $(RUNS)/voc-k10-s$(s)/metrics.json,$(RECORDS))))
+# Threads for each job, from the number of jobs that make runs at a time.
+THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
+NOTEBOOK = OMP_NUM_THREADS=$(THREADS) $(PYTHON) -m zs3lib.notebooks
+
+.PHONY: help setup data tables figure test lint clean all-tables FORCE
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  settings: PROFILE=toy|lite|paper  DATASETS="voc context"  K="2 4 6 8 10"  SEED="0"  PARAMS="-p name value ..."'
+
+setup: $(READY)  ## install everything into .venv (or the active conda environment)
+
+data: $(READY)  ## build the toy world (other profiles: see README)
+	@$(MAKE) --no-print-directory data/toy/ready
+
+tables: $(READY)  ## train what is missing, then Tables I-III and Fig. 3
+	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) all-tables
+	@cat $(TABLES)/table1.txt
+	@echo; echo "Tables: $(TABLES)/table{1,2,3}.{md,csv,tex}$(if $(FIG3),   Figure 3: $(FIGURES)/fig3.{png,pdf})   Runs: $(RUNS)/"
+
+all-tables: $(TABLES)/table1.txt $(if $(FIG3),$(FIGURES)/fig3.png)
+
+figure: $(READY)  ## Fig. 3 alone
+	@$(MAKE) --no-print-directory $(FIGURES)/fig3.png
+
+data/toy/ready: $(TOY)
+	@OMP_NUM_THREADS=$(JOBS) $(PYTHON) -m zs3lib.toy --root data/toy
+	@touch $@
+
+define RECORD
+$(RUNS)/$(1)-k$(2)-s$(3)/metrics.json: notebooks/train.ipynb $$(CODE) $$(DATA)
+	@$$(NOTEBOOK) $$< $$(@D)/train.ipynb -p profile $(PROFILE) -p dataset $(1) -p k $(2) -p seed $(3) $$(PARAMS)
+endef
+$(foreach d,$(DATASETS),$(foreach k,$(K),$(foreach s,$(SEED),$(eval $(call RECORD,$(d),$(k),$(s))))))
+
+# The tables change when other runs are asked for, even where no run is newer.
+$(TABLES)/.grid: FORCE
+	@mkdir -p $(@D); echo "$(DATASETS) / $(K) / $(SEED)" | cmp -s - $@ || echo "$(DATASETS) / $(K) / $(SEED)" > $@
+
+$(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/audit.py zs3lib/plots.py $(RECORDS) $(TABLES)/.grid
+	@$(NOTEBOOK) $< $(RUNS)/tables.ipynb -p profile $(PROFILE) -p ks "$(K)" -p datasets "$(DATASETS)" -p seeds "$(SEED)"
+	@touch $@
+
+$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/plots.py $(FIG3)
+	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
+	@touch $@
+
+test: $(READY)  ## run the tests
+	@$(PYTHON) -m pytest
+
+lint: $(READY)  ## ruff over code and notebooks
+	@$(BIN)/ruff check zs3lib tests notebooks && $(BIN)/ruff format --check --quiet zs3lib tests notebooks
+
+clean:  ## remove runs, caches, the toy world, and toy tables and figures
+	rm -rf runs/toy cache data/toy tables/toy figures/toy

@@ -1,0 +1,107 @@
+"""Figures: the colour map, the right panels and legends, and files that do not change without reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from zs3lib import plots, tables
+from zs3lib.classes import split
+from zs3lib.errors import ZS3Error
+
+SPLIT = split("voc", 10)
+
+
+def labels(*present: int) -> np.ndarray:
+    return np.resize(np.array(present, dtype=np.uint8), (12, 16))
+
+
+def picture() -> np.ndarray:
+    return np.full((12, 16, 3), 120, dtype=np.uint8)
+
+
+def legend_texts(fig: Figure) -> list[str]:
+    return [text.get_text() for legend in fig.legends for text in legend.get_texts()]
+
+
+def test_voc_palette_is_the_official_one():
+    palette = plots.voc_palette()
+    assert palette.shape == (256, 3) and palette.dtype == np.uint8
+    assert palette[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert palette[20].tolist() == [0, 64, 128] and palette[255].tolist() == [224, 224, 192]
+    assert len(np.unique(plots.voc_palette(60), axis=0)) == 60
+
+
+def test_colorize_shows_void_apart():
+    shown = plots.colorize(np.array([[0, 1], [20, 255]]))
+    assert shown.shape == (2, 2, 3) and shown.dtype == np.uint8
+    assert shown[0, 1].tolist() == [128, 0, 0] and shown[1, 1].tolist() == list(plots.VOID_COLOUR)
+
+
+def test_qualitative_has_six_rows_four_columns_and_marks_unseen():
+    row = {"Input": picture(), "Ground truth": labels(0, 10, 255), "ZS3Net": labels(0, 17), "Ours": labels(0, 10)}
+    fig = plots.qualitative([row] * 6, SPLIT.names, SPLIT.unseen_names)
+    assert len(fig.axes) == 24
+    assert [ax.get_title() for ax in fig.axes[:4]] == ["Input", "Ground truth", "ZS3Net", "Ours"]
+    assert legend_texts(fig) == ["background", "★ cow", "sheep", "void"]
+    weights = [text.get_fontweight() for text in fig.legends[0].get_texts()]
+    assert weights == ["normal", "bold", "normal", "normal"]
+    with pytest.raises(ZS3Error, match="row 1.*Ours"):
+        plots.qualitative([{k: v for k, v in row.items() if k != "Ours"}], SPLIT.names, ())
+    with pytest.raises(ZS3Error, match="sizes differ"):
+        plots.qualitative([row | {"Ours": np.zeros((3, 3), np.uint8)}], SPLIT.names, ())
+    with pytest.raises(ZS3Error, match=r"\[99\] have no name"):
+        plots.qualitative([row | {"Ours": labels(99)}], SPLIT.names, ())
+
+
+def test_show_samples():
+    fig = plots.show_samples([picture()] * 5, [labels(0, 1), *[labels(0, 15)] * 4], SPLIT.names, SPLIT.unseen_names)
+    assert sum(bool(ax.images) for ax in fig.axes) == 10
+    assert legend_texts(fig) == ["background", "★ aeroplane", "person"]
+
+
+def test_loss_curves_leave_gaps_and_skip_what_nobody_has():
+    history = {
+        "zs3net": {"generator": [1.0, 0.5], "classifier": [2.0, 1.0], "recursion": [], "q": []},
+        "ours": {"generator": [1.0, 0.4], "classifier": [2.0, 0.9], "recursion": [None, 0.1], "q": [float("nan")] * 2},
+    }
+    fig = plots.loss_curves(history)
+    assert len(fig.axes) == 3 and legend_texts(fig) == ["zs3net", "ours"]
+    assert len(fig.axes[2].lines) == 1  # the recursion: Ours alone, in its own colour
+    assert to_hex(fig.axes[2].lines[0].get_color()) == to_hex(fig.axes[0].lines[1].get_color())
+    with pytest.raises(ZS3Error, match="no finite number"):
+        plots.loss_curves({"ours": {"generator": []}})
+
+
+@pytest.mark.parametrize("dataset, panels", [("voc", 2), ("context", 4)])
+def test_per_class_iou(dataset, panels):
+    parts = split(dataset, 10)
+    scores = {m: dict.fromkeys(parts.names, 10.0) for m in ("ZS3Net", "Ours")}
+    fig = plots.per_class_iou(scores, parts.unseen_names)
+    assert len(fig.axes) == panels and legend_texts(fig) == ["ZS3Net", "Ours"]
+    ticks = [[text.get_text() for text in ax.get_yticklabels()] for ax in fig.axes]
+    assert len(ticks[0]) == 10 and all(text.startswith("★") for text in ticks[0])
+    assert sum(map(len, ticks)) == len(parts.names) and not any(t.startswith("★") for panel in ticks[1:] for t in panel)
+
+
+def test_hiou_over_k_without_and_with_runs():
+    frame = tables.hiou_frame([])
+    fig = plots.hiou_over_k(frame)
+    assert [ax.get_title() for ax in fig.axes] == ["Pascal-VOC 2012", "Pascal-Context"]
+    assert len(frame) == 20 and set(frame["source"]) == {"published"}
+
+
+def test_similarity_heatmap_stars_unseen():
+    fig = plots.similarity_heatmap(np.eye(21), SPLIT.names, SPLIT.unseen_names)
+    assert sum(text.get_text().startswith("★") for text in fig.axes[0].get_yticklabels()) == 10
+
+
+def test_saved_files_are_equal_for_equal_figures(tmp_path):
+    for folder in ("a", "b"):
+        fig = plots.loss_curves({"ours": {"generator": [1.0, 0.5]}})
+        assert [f.name for f in plots.save(fig, tmp_path / folder / "loss.v1")] == ["loss.v1.png", "loss.v1.pdf"]
+    for name in ("loss.v1.png", "loss.v1.pdf"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert len(list((tmp_path / "a").iterdir())) == 2

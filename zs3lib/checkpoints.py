@@ -1,0 +1,65 @@
+"""Weights and training state on disk: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .errors import ZS3Error
+from .paths import atomic_write
+
+
+def save(path: Path, state: dict) -> None:
+    """Write tensors and plain values atomically."""
+    with atomic_write(path) as file:
+        torch.save(state, file)
+
+
+def load_weights(path: str | Path) -> dict:
+    """Read a file of weights with `weights_only=True`, on the CPU.
+
+    Raises ZS3Error when it is missing, damaged, or holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ZS3Error(f"weights file {path} not found: give one with -p weights <file>")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch raise many kinds on a damaged or unsafe file
+        reason = str(error).split("\n")[0]
+        raise ZS3Error(f"weights file {path} cannot be read safely ({reason[:200]}): replace the file") from error
+
+
+def resume(path: Path, key: str) -> dict | None:
+    """The training state saved under `path` by a run with the same key, or None; a damaged file counts as none."""
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # as above: whatever is wrong with it, training starts anew
+        warnings.warn(f"{path} is damaged and is not used: that stage starts anew", stacklevel=2)
+        return None
+    return state if state.get("key") == key else None
+
+
+def load_pretrained(model: nn.Module, path: str | Path) -> None:
+    """Put pretrained weights into a DeepLabv3+: torchvision ImageNet weights of its backbone, or a whole network.
+
+    Raises ZS3Error naming the file and the first tensor that does not fit.
+    """
+    state = load_weights(path)
+    try:
+        if any(key.startswith("decoder.") for key in state):
+            own = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+            missing, unexpected = model.load_state_dict(own, strict=False)
+            wrong = [key for key in missing if not key.startswith("classifier.")] + list(unexpected)
+            if wrong:
+                raise RuntimeError(f"{len(wrong)} tensors do not match, the first is {wrong[0]}")
+        else:
+            model.backbone.load_imagenet(state)
+    except (RuntimeError, AttributeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ZS3Error(f"weights file {path} does not fit the {type(model.backbone).__name__} backbone: {reason}") from error

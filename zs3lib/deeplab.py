@@ -1,0 +1,140 @@
+"""DeepLabv3+ (Sec. III-A): torchvision's backbones and ASPP, our decoder.
+
+The decoder's output is the per-pixel *feature* that the generator imitates; the 1x1 `classifier` is the only layer
+that stage 2 trains again.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from .errors import ZS3Error
+
+FEATURE_DIM = 256
+LOW_LEVEL_DIM = 48
+FEATURE_STRIDE = 4  # features have 1/4 of the input's height and width
+BACKBONES = ("resnet18", "mobilenet_v2", "resnet101")
+
+
+def _dilate(block: nn.Module, dilation: int) -> None:
+    """Trade a block's stride for dilation: same weights, same receptive field, twice the resolution."""
+    for conv in block.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.stride = (1, 1)
+            if conv.kernel_size == (3, 3):
+                conv.dilation = conv.padding = (dilation, dilation)
+
+
+class _ResNet(nn.Module):
+    """ResNet at output stride 16; `layer4` dilated by 2 x multi-grid, as DeepLabv3+ does."""
+
+    def __init__(self, name: str, multi_grid: tuple[int, ...]):
+        super().__init__()
+        net = getattr(models, name)(weights=None)
+        for i, block in enumerate(net.layer4):
+            _dilate(block, 2 * multi_grid[i % len(multi_grid)])
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        expansion = net.fc.in_features // 512
+        self.low_channels, self.channels = 64 * expansion, 512 * expansion
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low = self.layer1(self.stem(x))
+        return low, self.layer4(self.layer3(self.layer2(low)))
+
+    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+        stem = {"conv1": "stem.0", "bn1": "stem.1"}
+        renamed = {}
+        for key, value in state.items():
+            head, _, tail = key.partition(".")
+            if head != "fc":
+                renamed[f"{stem.get(head, head)}.{tail}"] = value
+        self.load_state_dict(renamed)
+
+
+class _MobileNetV2(nn.Module):
+    """MobileNetV2 at output stride 16, without the 1280-channel layer that only classification needs."""
+
+    low_channels, channels = 24, 320
+
+    def __init__(self):
+        super().__init__()
+        features = models.mobilenet_v2(weights=None).features[:18]
+        for block in features[14:]:
+            _dilate(block, 2)
+        self.low, self.high = features[:4], features[4:]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        low = self.low(x)
+        return low, self.high(low)
+
+    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+        renamed = {}
+        for key, value in state.items():
+            part, _, rest = key.partition(".")
+            index, _, tail = rest.partition(".")
+            if part == "features" and int(index) < 18:
+                i = int(index)  # a slice of a Sequential keeps its numbering
+                renamed[f"{'low' if i < 4 else 'high'}.{i}.{tail}"] = value
+        self.load_state_dict(renamed)
+
+
+class Decoder(nn.Module):
+    """DeepLabv3+ decoder: 48 low-level channels beside the upsampled ASPP output, two 3x3 convolutions."""
+
+    def __init__(self, *, low_channels: int):
+        super().__init__()
+        self.reduce = nn.Sequential(
+            nn.Conv2d(low_channels, LOW_LEVEL_DIM, 1, bias=False), nn.BatchNorm2d(LOW_LEVEL_DIM), nn.ReLU()
+        )
+        self.fuse = nn.Sequential(
+            nn.Conv2d(FEATURE_DIM + LOW_LEVEL_DIM, FEATURE_DIM, 3, padding=1, bias=False),
+            nn.BatchNorm2d(FEATURE_DIM), nn.ReLU(), nn.Dropout(0.5),
+            nn.Conv2d(FEATURE_DIM, FEATURE_DIM, 3, padding=1, bias=False),
+            nn.BatchNorm2d(FEATURE_DIM), nn.ReLU(), nn.Dropout(0.1),
+        )  # fmt: skip
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        high = F.interpolate(high, size=low.shape[-2:], mode="bilinear", align_corners=False)
+        return self.fuse(torch.cat([high, self.reduce(low)], dim=1))
+
+
+class DeepLabV3Plus(nn.Module):
+    """DeepLabv3+ with a 1x1 pixel classification layer (Sec. III-A).
+
+    Arguments:
+        backbone: "resnet18", "mobilenet_v2" or "resnet101", at output stride 16, randomly initialised.
+        classes: number of outputs of the pixel classification layer.
+        aspp_rates: dilations of the three atrous convolutions.
+        multi_grid: relative dilations inside ResNet's last stage (DeepLabv3+: 1, 2, 4 for ResNet-101).
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        classes: int,
+        aspp_rates: tuple[int, ...] = (6, 12, 18),
+        multi_grid: tuple[int, ...] = (1,),
+    ):
+        super().__init__()
+        if backbone not in BACKBONES:
+            raise ZS3Error(f"unknown backbone '{backbone}': choose one of {', '.join(BACKBONES)}")
+        self.backbone = _MobileNetV2() if backbone == "mobilenet_v2" else _ResNet(backbone, multi_grid)
+        self.aspp = ASPP(self.backbone.channels, list(aspp_rates), FEATURE_DIM)
+        self.decoder = Decoder(low_channels=self.backbone.low_channels)
+        self.classifier = nn.Conv2d(FEATURE_DIM, classes, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Per-pixel features, (B, 3, H, W) float -> (B, 256, ceil(H/4), ceil(W/4))."""
+        low, high = self.backbone(images)
+        return self.decoder(low, self.aspp(high))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits at the input's resolution, (B, 3, H, W) -> (B, classes, H, W)."""
+        logits = self.classifier(self.features(images))
+        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,207 @@
+"""One configuration (dataset, K, seed) from data to run record, in the order of the paper."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from . import checkpoints, deeplab, features, generator, losses, paths, stage1, stage2
+from .classes import split
+from .data import loading, open_data
+from .data import segmentation
+from .devices import describe, device
+from .errors import ZS3Error
+from .evaluate import evaluate
+from .features import FeatureCache
+from .metrics import class_iou, scores
+from .settings import Settings
+from .stage2 import Head, Trainer, train_head
+from .words import load_word_vectors
+
+SCHEMA = 1
+# What the results of each stage depend on, besides the data: another value or another source file, another key.
+STAGE1_SETTINGS = (
+    "dataset", "k", "backbone", "aspp_rates", "multi_grid", "base_size", "crop_size", "scale_min", "scale_max", "blur",
+    "backbone_seed", "batch_size", "stage1_epochs", "stage1_lr", "momentum", "weight_decay", "amp",
+)  # fmt: skip
+STAGE2_SETTINGS = (
+    "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
+    "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights", "pseudo", "protocol",
+)  # fmt: skip
+
+
+def _source_hash(*modules: ModuleType) -> str:
+    return hashlib.sha256("".join(inspect.getsource(m) for m in modules).encode()).hexdigest()[:16]
+
+
+def _file_hash(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _git() -> dict:
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=paths.ROOT, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except OSError:  # no git on this machine
+        return {"commit": None, "dirty": None}
+
+
+def versions() -> dict[str, str]:
+    """Versions a run record names."""
+    packages = ("zs3lib", "torch", "torchvision", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+class Run:
+    """A configuration's data, network, heads and results. Every stage continues where an earlier run stopped.
+
+    Arguments:
+        settings: what to run; see `Settings.make`.
+        runs_root, cache_root: where records and caches go (`runs/` and `cache/` of the checkout).
+
+    Raises ZS3Error before any training when data, word vectors or weights are missing or do not fit.
+    """
+
+    def __init__(self, settings: Settings, *, runs_root: str | Path | None = None, cache_root: str | Path | None = None):
+        self.settings, self.started = settings, time.time()
+        self.split = split(settings.dataset, settings.k)
+        if settings.profile == "toy" and Path(settings.data_root) == paths.DATA / "toy":
+            from .toy.world import ensure
+
+            ensure(Path(settings.data_root))
+        self.train, self.val = (
+            open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout) for part in ("train", "val")
+        )
+        self.words, self.substitutions = load_word_vectors(
+            settings.word_vectors, self.split.names, norm=settings.word_norm
+        )
+        self.seen_images = stage1.images_without(self.train, self.split)
+        self.model = stage1.build_model(settings, len(self.split.names))
+        checkpoints.load_pretrained(self.model, settings.weights)
+        profile = Path(runs_root or paths.RUNS) / settings.profile
+        self.folder = profile / settings.run_name
+        self.backbone_key = settings.key(
+            *STAGE1_SETTINGS,
+            extra=[self.train.fingerprint, _file_hash(settings.weights), _source_hash(deeplab, stage1, loading, segmentation)],
+        )  # fmt: skip
+        self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
+        self.head_key = settings.key(
+            *STAGE2_SETTINGS, "views",
+            extra=[self.backbone_key, hashlib.sha256(self.words.tobytes()).hexdigest(),
+                   _source_hash(features, generator, losses, stage2)],
+        )  # fmt: skip
+        self.cache_folder = Path(cache_root or paths.CACHE) / f"{self.backbone_key}-s{settings.seed}-v{settings.views}"
+        self.heads: dict[str, Head] = {}
+        self.history: dict[str, dict] = {}
+        self.results: dict[str, dict] = {}
+        self.seconds: dict[str, float] = {}
+
+    def train_backbone(self) -> list[float]:
+        """Stage 1, then freeze. Returns the mean loss of each epoch."""
+        begin = time.time()
+        done = self.backbone_folder / "backbone.pt"
+        state = checkpoints.resume(done, self.backbone_key)
+        if state is None:
+            losses_ = stage1.train_backbone(
+                self.model, self.train, self.seen_images, self.settings,
+                checkpoint=self.backbone_folder / "training.pt", key=self.backbone_key,
+            )  # fmt: skip
+            state = {"model": self.model.state_dict(), "losses": losses_, "key": self.backbone_key}
+            checkpoints.save(done, state)
+            (self.backbone_folder / "training.pt").unlink(missing_ok=True)
+        self.model.load_state_dict(state["model"])
+        stage1.freeze(self.model).to(device(self.settings), memory_format=torch.channels_last)
+        self.seconds["stage1"] = time.time() - begin
+        self.history["stage1"] = {"loss": state["losses"]}
+        return state["losses"]
+
+    def train_heads(self) -> dict[str, dict[str, list[float]]]:
+        """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
+        begin = time.time()
+        seed = loading.stream(self.settings.seed, 30)
+        cache = FeatureCache.build(self.cache_folder, self.model, self.train, self.settings, seed=seed)
+        self.seconds["features"] = time.time() - begin
+        words = torch.from_numpy(self.words)
+        for method in self.settings.methods:
+            begin = time.time()
+            trainer = Trainer(method, cache, words, self.split, self.settings)
+            self.heads[method] = train_head(trainer, folder=self.folder / "training", key=self.head_key).eval()
+            self.history[method] = trainer.history
+            self.seconds[method] = time.time() - begin
+        return {name: self.history[name] for name in self.settings.methods}
+
+    def evaluate(self) -> dict[str, dict]:
+        """Score every method on the validation split. Returns {method: {metrics, per_class_iou, confusion}}."""
+        begin = time.time()
+        classifiers = {name: head.classifier for name, head in self.heads.items()}
+        for name, confusion in evaluate(self.model, classifiers, self.val, self.settings).items():
+            iou = 100 * class_iou(confusion.numpy())
+            self.results[name] = {
+                "metrics": scores(confusion, self.split),
+                "per_class_iou": dict(zip(self.split.names, iou.tolist())),
+                "confusion": confusion.tolist(),
+                "seconds": self.seconds[name],
+            }
+        self.seconds["evaluation"] = time.time() - begin
+        return self.results
+
+    def save(self, *, keep_cache: bool = False) -> Path:
+        """Write the heads' weights and, last, `metrics.json`; then drop training states and the feature cache."""
+        heads = {name: head.state_dict() for name, head in self.heads.items()}
+        backbone = str((self.backbone_folder / "backbone.pt").relative_to(self.folder.parent))
+        checkpoints.save(self.folder / "heads.pt", {"heads": heads, "backbone": backbone, "key": self.head_key})
+        path = self.folder / "metrics.json"
+        paths.write_json(path, self.record())
+        shutil.rmtree(self.folder / "training", ignore_errors=True)
+        if not keep_cache:
+            shutil.rmtree(self.cache_folder, ignore_errors=True)
+        return path
+
+    def record(self) -> dict:
+        """Everything a table row says, and all that is needed to tell it from another run's."""
+        s = self.settings
+        if missing := [name for name in s.methods if name not in self.results]:
+            raise ZS3Error(f"no results for {', '.join(missing)} yet: run the cells above first")
+        return {
+            "schema": SCHEMA, "profile": s.profile, "dataset": s.dataset, "k": s.k, "seed": s.seed,
+            "protocol": s.protocol, "settings": s.as_dict(), "seen": [self.split.names[i] for i in self.split.seen],
+            "unseen": list(self.split.unseen_names), "methods": self.results, "history": self.history,
+            "word_substitutions": self.substitutions, "train_images": len(self.train),
+            "stage1_images": len(self.seen_images), "val_images": len(self.val),
+            "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}",
+            "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": _git(),
+            "device": describe(device(s)), "seconds": self.seconds, "wall_s": time.time() - self.started,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }  # fmt: skip
+
+
+def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[torch.nn.Module, dict[str, Head]]:
+    """The frozen network and the trained heads of a finished run, from its folder."""
+    saved = checkpoints.load_weights(folder / "heads.pt")
+    state = checkpoints.load_weights(folder.parent / saved["backbone"])
+    model = stage1.build_model(settings, classes)
+    model.load_state_dict(state["model"])
+    stage1.freeze(model).to(device(settings), memory_format=torch.channels_last)
+    heads = {}
+    for name, weights in saved["heads"].items():
+        heads[name] = Head(words=weights["words"], noise=settings.noise).to(device(settings)).eval()
+        heads[name].load_state_dict(weights)
+    return model, heads

@@ -1,0 +1,216 @@
+"""Every setting of a run, with the three profiles (design: toy, lite, paper) and the paper's tau and gamma."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from . import paths
+from .classes import split
+from .deeplab import BACKBONES
+from .errors import ZS3Error
+from .generator import NOISES
+
+METHODS = {
+    "no_generator": "classifier on real features only: the floor",
+    "zs3net": "ZS3Net: the generator learns from seen classes",
+    "ours": "recursive training with ZS-MMD",
+    "equal_weight": "recursive training, every pseudo-feature weighing the same (Table III)",
+}
+
+# Sec. IV-A: (tau, gamma) for K = 2, 4, 6, 8, 10.
+TAU_GAMMA = {
+    "voc": {2: (0.85, 1 / 40), 4: (0.7, 1 / 80), 6: (0.7, 1 / 80), 8: (0.7, 1 / 80), 10: (0.85, 1 / 40)},
+    "context": {2: (0.85, 1 / 160), 4: (0.7, 1 / 160), 6: (0.85, 1 / 80), 8: (0.85, 1 / 80), 10: (0.7, 1 / 160)},
+}
+
+
+def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
+    """The paper's tau and gamma; for an odd K those of the next larger K of the paper."""
+    split(dataset, k)
+    return TAU_GAMMA[dataset][k + k % 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
+
+    Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
+    `holdout` is the share of train that takes val's place while hyper-parameters are chosen.
+    """
+
+    profile: str = "toy"
+    dataset: str = "voc"
+    k: int = 10
+    seed: int = 0
+    methods: tuple[str, ...] = ("no_generator", "zs3net", "ours", "equal_weight")
+    # where things are
+    data_root: str = ""
+    weights: str = ""
+    word_vectors: str = ""
+    # network
+    backbone: str = "resnet18"
+    aspp_rates: tuple[int, ...] = (6, 12, 18)
+    multi_grid: tuple[int, ...] = (1,)
+    # input
+    base_size: int = 312
+    crop_size: int = 312
+    scale_min: float = 0.5
+    scale_max: float = 2.0
+    blur: float = 0.5
+    val_size: int = 513
+    holdout: float = 0.0
+    # stage 1
+    backbone_seed: int = 0
+    batch_size: int = 8
+    stage1_epochs: int = 30
+    stage1_lr: float = 0.007
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    # stage 2
+    views: int = 2
+    stage2_epochs: int = 10
+    warmup_epochs: int = 5
+    classifier_lr: float = 0.07
+    classifier_loss: str = "mean"
+    loss_at: str = "image"
+    unseen_weight: float = 10.0
+    generator_lr: float = 2e-4
+    samples: int = 128
+    tau: float = 0.85
+    gamma: float = 1 / 40
+    # readings of what the paper leaves open
+    noise: str = "gaussian"
+    word_norm: str = "unit"
+    mmd_root: bool = True
+    zs_weights: str = "paper"
+    pseudo: str = "fresh"
+    protocol: str = "paper"
+    # the machine
+    device: str = "auto"
+    amp: bool = True
+    workers: int = 0
+
+    @classmethod
+    def make(cls, *, profile: str = "toy", dataset: str = "voc", k: int = 10, **changes) -> Settings:
+        """Settings of a profile for one (dataset, K); `changes` that are None or "" keep the profile's value.
+
+        Raises ZS3Error on unknown names, types that do not fit and values out of range.
+        """
+        if profile not in PROFILES:
+            raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
+        split(dataset, k)
+        values = dict(PROFILES[profile]["all"]) | dict(PROFILES[profile].get(dataset, {}))
+        values["tau"], values["gamma"] = tau_gamma(dataset, k)
+        values |= {name: value for name, value in changes.items() if value not in (None, "")}
+        values |= {"profile": profile, "dataset": dataset, "k": k}
+        known = {f.name for f in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise ZS3Error(f"unknown setting '{name}': the settings are {', '.join(sorted(known))}")
+        types = typing.get_type_hints(cls)
+        settings = cls(**{name: _coerce(name, value, types[name]) for name, value in values.items()})
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        choices = {
+            "backbone": BACKBONES, "noise": NOISES, "classifier_loss": ("mean", "sum"), "loss_at": ("image", "feature"),
+            "word_norm": ("unit", "none", "noise"), "zs_weights": ("paper", "normalised"), "pseudo": ("fresh", "same"),
+            "protocol": ("paper", "strict"),
+        }  # fmt: skip
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ZS3Error(f"{name} is '{getattr(self, name)}': choose one of {', '.join(allowed)}")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ZS3Error(f"unknown method '{method}': choose from {', '.join(METHODS)}")
+        ranges = {
+            "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
+            "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
+            "samples": (2, 100_000), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
+            "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10),
+            "classifier_lr": (0, 1000), "generator_lr": (0, 10), "momentum": (0, 0.9999), "weight_decay": (0, 1),
+            "unseen_weight": (0, 1e6), "tau": (0, 1), "gamma": (0, 1e3), "workers": (0, 64),
+        }  # fmt: skip
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise ZS3Error(f"{name} is {getattr(self, name)}: it must be from {low} to {high}")
+        if not self.methods:
+            raise ZS3Error(f"no method given: choose from {', '.join(METHODS)}")
+
+    def as_dict(self) -> dict:
+        """Plain values for a run record."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def key(self, *names: str, extra: object = None) -> str:
+        """Short hash of some settings: names what was computed from them, so that nothing stale is read."""
+        content = {name: getattr(self, name) for name in sorted(names)}
+        return hashlib.sha256(json.dumps([content, extra], sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def run_name(self) -> str:
+        return f"{self.dataset}-k{self.k}-s{self.seed}"
+
+
+def _coerce(name: str, value: object, kind: type) -> object:
+    """Accept what papermill's -p hands over ("0.5", 6, "zs3net,ours") where it means the setting's type."""
+    origin = typing.get_origin(kind)
+    try:
+        if origin is tuple:
+            item = typing.get_args(kind)[0]
+            parts = value.split(",") if isinstance(value, str) else list(value)
+            return tuple(item(part.strip() if isinstance(part, str) else part) for part in parts)
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
+        if kind is int and float(value) != int(float(value)):
+            raise ValueError
+        if kind in (int, float):
+            if isinstance(value, bool):
+                raise ValueError
+            number = kind(float(value))
+            if number != number:
+                raise ValueError
+            return number
+        return str(value)
+    except (TypeError, ValueError, KeyError, OverflowError):
+        wanted = "comma-separated values" if origin is tuple else {int: "a whole number", float: "a number"}.get(
+            kind, "true or false"
+        )
+        raise ZS3Error(f"{name} is {value!r}: it must be {wanted}") from None
+
+
+PROFILES: dict[str, dict[str, dict]] = {
+    "toy": {
+        "all": dict(
+            data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
+            word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
+            base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
+            stage1_epochs=4, stage1_lr=0.02, views=2, stage2_epochs=6, warmup_epochs=3, classifier_lr=0.07,
+            loss_at="feature", generator_lr=5e-4, word_norm="noise",
+        ),
+        "context": dict(methods=("no_generator", "zs3net", "ours")),
+    },
+    "lite": {
+        "all": dict(
+            data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "mobilenet_v2_imagenet.pth"),
+            word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", base_size=256, crop_size=256,
+            scale_min=0.5, scale_max=2.0, val_size=256, stage1_epochs=6, views=2, stage2_epochs=8, warmup_epochs=4,
+            loss_at="feature", workers=1,
+        ),
+        "context": dict(methods=("no_generator", "zs3net", "ours")),
+    },
+    "paper": {
+        "all": dict(
+            data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "resnet101_imagenet.pth"),
+            word_vectors="word2vec-google-news-300", backbone="resnet101", multi_grid=(1, 2, 4), stage1_epochs=30,
+            stage2_epochs=30, warmup_epochs=5, views=4, classifier_lr=1e-7, classifier_loss="sum",
+            unseen_weight=100.0, workers=8,
+        ),
+        "context": dict(methods=("no_generator", "zs3net", "ours"), stage1_epochs=20, stage2_epochs=20),
+    },
+}  # fmt: skip

@@ -1,0 +1,112 @@
+"""Stage 1 (Sec. IV-A): DeepLabv3+ fine-tuned with cross-entropy on images without any pixel of an unseen class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm.auto import tqdm
+
+from . import checkpoints
+from .classes import VOID, Split
+from .data.loading import Augmented, batches, stream
+from .data.segmentation import SegmentationData
+from .deeplab import DeepLabV3Plus
+from .devices import autocast, device
+from .errors import ZS3Error
+from .settings import Settings
+
+
+def build_model(settings: Settings, classes: int) -> DeepLabV3Plus:
+    """A DeepLabv3+ for `settings`, weights drawn from the backbone's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(settings.backbone_seed, 10))
+        return DeepLabV3Plus(
+            backbone=settings.backbone, classes=classes, aspp_rates=settings.aspp_rates, multi_grid=settings.multi_grid
+        )
+
+
+def images_without(data: SegmentationData, split: Split) -> list[int]:
+    """Indices of the images that hold no pixel of an unseen class."""
+    allowed = np.flatnonzero(~data.presence[:, list(split.unseen)].any(1)).tolist()
+    if not allowed:
+        raise ZS3Error(f"every training image holds an unseen class at K = {split.k}: add images or lower k")
+    return allowed
+
+
+def poly(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """DeepLab's schedule: lr (1 - step/steps)^0.9."""
+    return torch.optim.lr_scheduler.PolynomialLR(optimiser, total_iters=steps, power=0.9)
+
+
+def _optimiser(model: DeepLabV3Plus, settings: Settings) -> torch.optim.Optimizer:
+    """SGD; what ImageNet did not train learns ten times as fast, as ZS3Net has it."""
+    fresh = [p for part in (model.aspp, model.decoder, model.classifier) for p in part.parameters()]
+    groups = [
+        {"params": list(model.backbone.parameters()), "lr": settings.stage1_lr},
+        {"params": fresh, "lr": 10 * settings.stage1_lr},
+    ]
+    return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True)
+
+
+def train_backbone(
+    model: DeepLabV3Plus, data: SegmentationData, indices: list[int], settings: Settings, *, checkpoint: Path, key: str
+) -> list[float]:
+    """Fine-tune `model` in place on the images `indices` of `data`.
+
+    Arguments:
+        model: network whose classifier has an output for every class; unseen ones are never a target.
+        indices: the images to train on, those without unseen classes (`images_without`).
+        checkpoint, key: where the state is saved after every epoch, and what a saved state must match to be resumed.
+
+    Returns: mean cross-entropy of each epoch. Raises ZS3Error when the loss is no longer finite.
+    """
+    where = device(settings)
+    model.to(where, memory_format=torch.channels_last)
+    optimiser = _optimiser(model, settings)
+    per_epoch = max(1, len(indices) // settings.batch_size)
+    schedule = poly(optimiser, settings.stage1_epochs * per_epoch)
+    losses: list[float] = []
+    if state := checkpoints.resume(checkpoint, key):
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        losses = state["losses"]
+    for epoch in range(len(losses), settings.stage1_epochs):
+        losses.append(_train_epoch(model, data, indices, settings, optimiser, schedule, epoch))
+        parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+        checkpoints.save(checkpoint, {name: part.state_dict() for name, part in parts.items()} | {"losses": losses, "key": key})
+    return losses
+
+
+def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int) -> float:
+    where, seed = device(settings), settings.backbone_seed
+    torch.manual_seed(stream(seed, 11, epoch))  # dropout's draws belong to the epoch: a resumed run repeats them
+    order = torch.randperm(len(indices)).tolist()
+    pictures = Augmented(data, indices, settings, seed=stream(seed, 12), epoch=epoch)
+    loader = batches(pictures, settings, order=order, drop_last=len(indices) >= settings.batch_size)
+    model.train()
+    total = torch.zeros((), device=where)
+    bar = tqdm(loader, desc=f"stage 1, epoch {epoch + 1}/{settings.stage1_epochs}", leave=False)
+    for images, labels in bar:
+        images = images.to(where, memory_format=torch.channels_last, non_blocking=True)
+        with autocast(where, settings):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels.to(where, torch.long), ignore_index=VOID)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        total += loss.detach()
+    mean = total.item() / len(loader)
+    if not np.isfinite(mean):
+        raise ZS3Error(f"stage 1's loss is {mean} in epoch {epoch + 1}: lower stage1_lr; the last good state is kept")
+    return mean
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Stage 2 only reads the backbone: no gradients, batch statistics fixed."""
+    return model.eval().requires_grad_(False)
