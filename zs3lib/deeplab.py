@@ -111,6 +111,7 @@ class DeepLabV3Plus(nn.Module):
         classes: number of outputs of the pixel classification layer.
         aspp_rates: dilations of the three atrous convolutions.
         multi_grid: relative dilations inside ResNet's last stage (DeepLabv3+: 1, 2, 4 for ResNet-101).
+        dropout: DeepLabv3+'s dropout in ASPP and decoder; without it a short training gets further.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class DeepLabV3Plus(nn.Module):
         classes: int,
         aspp_rates: tuple[int, ...] = (6, 12, 18),
         multi_grid: tuple[int, ...] = (1,),
+        dropout: bool = True,
     ):
         super().__init__()
         if backbone not in BACKBONES:
@@ -128,6 +130,10 @@ class DeepLabV3Plus(nn.Module):
         self.aspp = ASPP(self.backbone.channels, list(aspp_rates), FEATURE_DIM)
         self.decoder = Decoder(low_channels=self.backbone.low_channels)
         self.classifier = nn.Conv2d(FEATURE_DIM, classes, 1)
+        if not dropout:
+            for layer in self.modules():
+                if isinstance(layer, nn.Dropout):
+                    layer.p = 0.0
 
     def features(self, images: Tensor) -> Tensor:
         """Per-pixel features, (B, 3, H, W) float -> (B, 256, ceil(H/4), ceil(W/4))."""

@@ -46,9 +46,11 @@ def _gaussians(d: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j|^2, (N, D) and (M, D) -> (N, M), by one matrix product; never below 0."""
     centre = x.mean(0)  # distances do not change, float32's rounding of large features does
-    x, y = x - centre, y - centre
-    norms = x.square().sum(1, keepdim=True) + y.square().sum(1)
-    return torch.addmm(norms, x, y.T, alpha=-2).clamp_min_(0)
+    same, x = y is x, x - centre
+    y = x if same else y - centre
+    x2 = (x * x).sum(1)
+    norms = x2[:, None] + (x2 if same else (y * y).sum(1))
+    return norms.addmm_(x, y.T, alpha=-2).clamp_min_(0)
 
 
 def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
@@ -59,23 +61,19 @@ def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> 
 class _SquaredDiscrepancy(torch.autograd.Function):
     """w' K(z, z) w over z = [x; y], the form that Eqs. 1 and 2 share: w is 1/N or c/Q on x, and -1/M on y.
 
-    Gradient: d/dz_i = 4 sum_j w_i w_j k'(|z_i - z_j|^2) (z_i - z_j), written with two matrix products. It is worked out
-    beside the value, for the rows that need one: usually y alone, and then x's block costs no backward pass.
+    Gradient: d/dz_i = 4 sum_j w_i w_j k'(|z_i - z_j|^2) (z_i - z_j), one matrix product for all i. It is worked out
+    beside the value, and for the rows that need one: usually y alone.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
         z, w = torch.cat([x, y]), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
+        k, slope = _gaussians(_squared_distances(z, z), bandwidths)
         first = 0 if ctx.needs_input_grad[0] else len(x)
-        k, slope = _gaussians(_squared_distances(z[first:], z), bandwidths)
-        value = w[first:] @ k @ w
-        if first:
-            kxx = _gaussians(_squared_distances(x, x), bandwidths)[0]
-            value = value + wx @ kxx @ wx + wx @ (k[:, :first].T @ w[first:])
-        pull = slope.mul_(w).mul_(4 * w[first:, None])
+        pull = slope[first:] * (4 * w[first:, None] * w)
         ctx.save_for_backward(pull.sum(1, keepdim=True) * z[first:] - pull @ z)
         ctx.split = len(x) - first
-        return value
+        return w @ k @ w
 
     @staticmethod
     @once_differentiable

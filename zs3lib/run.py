@@ -19,7 +19,7 @@ from . import checkpoints, deeplab, features, generator, losses, paths, stage1, 
 from .classes import split
 from .data import loading, open_data
 from .data import segmentation
-from .devices import describe, device
+from .devices import describe, device, keep_freed_memory
 from .errors import ZS3Error
 from .evaluate import evaluate
 from .features import FeatureCache
@@ -31,8 +31,8 @@ from .words import load_word_vectors
 SCHEMA = 1
 # What the results of each stage depend on, besides the data: another value or another source file, another key.
 STAGE1_SETTINGS = (
-    "dataset", "k", "backbone", "aspp_rates", "multi_grid", "base_size", "crop_size", "scale_min", "scale_max", "blur",
-    "backbone_seed", "batch_size", "stage1_epochs", "stage1_lr", "momentum", "weight_decay", "amp",
+    "dataset", "k", "backbone", "aspp_rates", "multi_grid", "dropout", "base_size", "crop_size", "scale_min", "scale_max", "blur",
+    "backbone_seed", "batch_size", "stage1_epochs", "stage1_steps", "stage1_optimiser", "stage1_lr", "momentum", "weight_decay", "amp",
 )  # fmt: skip
 STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
@@ -81,11 +81,12 @@ class Run:
 
     def __init__(self, settings: Settings, *, runs_root: str | Path | None = None, cache_root: str | Path | None = None):
         self.settings, self.started = settings, time.time()
+        keep_freed_memory()
         self.split = split(settings.dataset, settings.k)
         if settings.profile == "toy" and Path(settings.data_root) == paths.DATA / "toy":
-            from .toy.world import ensure
+            from .toy.world import ensure, ensure_backbone
 
-            ensure(Path(settings.data_root))
+            ensure_backbone(ensure(paths.DATA / "toy"))
         self.train, self.val = (
             open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout) for part in ("train", "val")
         )

@@ -39,6 +39,7 @@ def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
 class Settings:
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
 
+    `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
     `holdout` is the share of train that takes val's place while hyper-parameters are chosen.
     """
@@ -56,6 +57,7 @@ class Settings:
     backbone: str = "resnet18"
     aspp_rates: tuple[int, ...] = (6, 12, 18)
     multi_grid: tuple[int, ...] = (1,)
+    dropout: bool = True
     # input
     base_size: int = 312
     crop_size: int = 312
@@ -68,6 +70,8 @@ class Settings:
     backbone_seed: int = 0
     batch_size: int = 8
     stage1_epochs: int = 30
+    stage1_steps: int = 0
+    stage1_optimiser: str = "sgd"
     stage1_lr: float = 0.007
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -121,7 +125,7 @@ class Settings:
         choices = {
             "backbone": BACKBONES, "noise": NOISES, "classifier_loss": ("mean", "sum"), "loss_at": ("image", "feature"),
             "word_norm": ("unit", "none", "noise"), "zs_weights": ("paper", "normalised"), "pseudo": ("fresh", "same"),
-            "protocol": ("paper", "strict"),
+            "protocol": ("paper", "strict"), "stage1_optimiser": ("sgd", "adamw"),
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -130,7 +134,7 @@ class Settings:
             if method not in METHODS:
                 raise ZS3Error(f"unknown method '{method}': choose from {', '.join(METHODS)}")
         ranges = {
-            "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
+            "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000), "stage1_steps": (0, 10**7),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
             "samples": (2, 100_000), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
             "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10),
@@ -190,7 +194,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
-            stage1_epochs=4, stage1_lr=0.02, views=2, stage2_epochs=6, warmup_epochs=3, classifier_lr=0.07,
+            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=6e-4, views=2, stage2_epochs=8, warmup_epochs=4, classifier_lr=0.05, samples=64,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),
@@ -200,7 +204,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "mobilenet_v2_imagenet.pth"),
             word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", base_size=256, crop_size=256,
             scale_min=0.5, scale_max=2.0, val_size=256, stage1_epochs=6, views=2, stage2_epochs=8, warmup_epochs=4,
-            loss_at="feature", workers=1,
+            loss_at="feature", generator_lr=5e-4, word_norm="noise", workers=1,
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),
     },

@@ -211,5 +211,5 @@ def open_data(dataset: str, root: str | Path, split: str, *, holdout: float = 0.
         return open_split(root, split)
     data = open_split(root, "train")
     order = np.random.default_rng(0).permutation(len(data))
-    held = round(holdout * len(data))
+    held = max(1, round(holdout * len(data)))
     return data.subset(sorted(order[:held] if split == "val" else order[held:]))

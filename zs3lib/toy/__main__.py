@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import ZS3Error
-from .world import build, ensure
+from .world import build, ensure, ensure_backbone
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,11 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--short-side", type=int, default=160, help="short side of the images, pixels")
     parser.add_argument("--workers", type=int, default=2, help="processes (the bytes do not depend on it)")
     parser.add_argument("--force", action="store_true", help="build even if an up-to-date world is there")
+    parser.add_argument("--no-backbone", action="store_true", help="data only: do not pretrain the toy backbone")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     args = vars(parser.parse_args(argv))
+    backbone = not args.pop("no_backbone")
     force, progress = args.pop("force"), not args.pop("quiet")
     try:
         (build if force else ensure)(args["root"], progress=progress, **{k: v for k, v in args.items() if k != "root"})
+        if backbone:
+            ensure_backbone(args["root"], workers=args["workers"])
     except ZS3Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -33,10 +33,11 @@ KINDS = {
 PLACES = {"indoor": "indoors home room", "high": "above overhead aloft"}
 WORDS = {name: words.split() for group in (ADJECTIVES, PARTS, KINDS, PLACES) for name, words in group.items()}
 CLAUSES = 4  # attributes mentioned in a sentence
-SHARPNESS = (
-    2.0  # an attribute of strength s is mentioned in proportion to s ** SHARPNESS: people name the salient ones,
-)
-# and word2vec takes logarithms, so that with 1 the faint attributes would weigh almost as much as the strong
+# An attribute of strength s is mentioned in proportion to s ** SHARPNESS: people name the salient ones, and word2vec
+# takes logarithms, so that with 1 the faint attributes would weigh almost as much as the strong.
+SHARPNESS = 2.0
+# What one sees at a glance, colour and surface, is said this many times as often as the rest.
+GLANCE = 3.0
 
 # The name comes first in every clause, so that with FUNCTION_WORDS left out in training a word's neighbours are the
 # names it is said of (a window of one), and never other attributes.
@@ -55,14 +56,17 @@ def sentences(seed: int = 0, n: int = 8000) -> list[list[str]]:
     """`n` tokenised sentences about the words of TABLE, each word in as many; the same for the same arguments.
 
     Each has CLAUSES clauses about one word ("the cow is furry and a cow with horns"), with the attributes drawn in
-    proportion to strength ** SHARPNESS and put in one of several synonyms.
+    proportion to strength ** SHARPNESS (x GLANCE for colours and surfaces) and put in one of several synonyms.
     """
     rng = np.random.default_rng([seed, 1])
     names = list(TABLE)
+    emphasis = np.ones(len(ATTRIBUTES))
+    emphasis[ATTRIBUTES.index("furry") : ATTRIBUTES.index("wheels")] = GLANCE
+    emphasis[ATTRIBUTES.index("pale") :] = GLANCE
     out = []
     for i in rng.permutation(n):
         name = names[i % len(names)]
-        weight = TABLE[name].astype(float) ** SHARPNESS
+        weight = emphasis * TABLE[name].astype(float) ** SHARPNESS
         clauses = []
         for k in rng.choice(len(ATTRIBUTES), size=CLAUSES, p=weight / weight.sum()):
             attribute = ATTRIBUTES[k]

@@ -1,8 +1,9 @@
-"""A toy "ImageNet": DeepLabv3+ with ResNet-18 pretrained on made-up classes, none of which is in VOC or Context.
+"""A toy "ImageNet": DeepLabv3+ with ResNet-18 pretrained on things that do not exist, labelled with what they are like.
 
 Real backbones start from ImageNet weights; a backbone that starts from noise would spend most of a toy run on learning
-edges and colours. The made-up classes are drawn by the same renderer, from random mixtures of attributes. (ImageNet
-itself is less strict: aeroplanes, cats and sofas, unseen in the paper, are among its classes.)
+edges and colours. The pictures come from the same renderer; each thing is a random mixture of attributes, near none of
+the words of VOC or Context, and the labels are its attributes, as ImageNet's thousand classes tell fur from metal.
+(ImageNet is less strict: aeroplanes, cats and sofas, unseen in the paper, are among its classes.)
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 from tqdm.auto import tqdm
 
 from .. import checkpoints, stage1
+from ..classes import VOID
+from ..data.loading import Augmented, batches, stream
 from ..data.segmentation import SegmentationData
+from ..devices import autocast, device, keep_freed_memory
+from ..features import at_feature_resolution
 from ..settings import Settings
 from .attributes import made_up
 from .render import any_backdrop, render_attributes
 
-CLASSES = 60  # made-up things; label 0 is the backdrop
-IMAGES = 960
+THINGS = 254  # label 0 is the backdrop, 255 void
+IMAGES = 1280
 EPOCHS = 3
+RATE = 2e-3
 SIDE = 160  # pixels: textures as fine as in the world's own pictures
 
 
@@ -36,15 +44,21 @@ def _picture(vectors: np.ndarray, seed: int, index: int) -> tuple[np.ndarray, np
 
 
 class MadeUpImages(SegmentationData):
-    """Pictures of made-up classes, kept in memory and read like any other segmentation data."""
+    """Pictures of made-up things, kept in memory and read like any other segmentation data.
 
-    names = ("background", *(f"made-up {i}" for i in range(1, CLASSES + 1)))
+    Attributes:
+        looks: attributes of each label, (THINGS + 1, attributes + 1) float32; the last column says "backdrop".
+    """
+
+    names = ("backdrop", *(f"thing {i}" for i in range(1, THINGS + 1)))
 
     def __init__(self, *, images: int = IMAGES, seed: int = 0, workers: int = 2):
-        vectors = made_up(np.random.default_rng([seed, 3]), CLASSES)
+        vectors = made_up(np.random.default_rng([seed, 3]), THINGS)
+        self.looks = np.zeros((THINGS + 1, vectors.shape[1] + 1), np.float32)
+        self.looks[1:, :-1], self.looks[0, -1] = vectors, 1
         with ProcessPoolExecutor(workers) as pool:
             draw = pool.map(partial(_picture, vectors, seed), range(images), chunksize=32)
-            self.pictures = list(tqdm(draw, total=images, desc="made-up classes", unit="image", leave=False))
+            self.pictures = list(tqdm(draw, total=images, desc="made-up things", unit="image", leave=False))
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -58,15 +72,39 @@ class MadeUpImages(SegmentationData):
 
 
 def pretrain(path: Path, *, images: int = IMAGES, epochs: int = EPOCHS, workers: int = 2) -> list[float]:
-    """Train on made-up classes and write the network's weights to `path`. Returns the mean loss of each epoch."""
-    settings = Settings.make(profile="toy", stage1_epochs=epochs)
+    """Learn to tell the attributes of each feature cell and write the network's weights to `path`.
+
+    Returns the mean binary cross-entropy of each epoch.
+    """
+    keep_freed_memory()
+    settings = Settings.make(profile="toy")
     data = MadeUpImages(images=images, workers=workers)
-    model = stage1.build_model(settings, len(data.names))
-    training = path.with_suffix(".training.pt")
-    losses = stage1.train_backbone(
-        model, data, list(range(len(data))), settings, checkpoint=training, key=f"{images}-{epochs}"
-    )
-    weights = {k: v for k, v in model.state_dict().items() if not k.startswith("classifier.")}
-    checkpoints.save(path, weights)
-    training.unlink(missing_ok=True)
+    looks, where = torch.from_numpy(data.looks).to(device(settings)), device(settings)
+    model = stage1.build_model(settings, looks.shape[1]).to(where, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, fused=True)
+    steps = epochs * (images // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)
+    losses = []
+    model.train()
+    with tqdm(total=steps, desc="pretraining the toy backbone", unit="step") as bar:
+        for epoch in range(epochs):
+            torch.manual_seed(stream(epoch, 40))
+            order, total = torch.randperm(images).tolist(), 0.0
+            pictures = Augmented(data, list(range(images)), settings, seed=stream(0, 41), epoch=epoch)
+            for x, labels in batches(pictures, settings, order=order, drop_last=True):
+                with autocast(where, settings):
+                    logits = model.classifier(model.features(x.to(where, memory_format=torch.channels_last)))
+                cells = at_feature_resolution(labels.to(where), logits.shape[2:])
+                known = cells != VOID
+                loss = F.binary_cross_entropy_with_logits(
+                    logits.float().permute(0, 2, 3, 1)[known], looks[cells[known].long()]
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += loss.item()
+                bar.update()
+            losses.append(total * epochs / steps)
+    checkpoints.save(path, {k: v for k, v in model.state_dict().items() if not k.startswith("classifier.")})
     return losses

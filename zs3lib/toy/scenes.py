@@ -119,8 +119,8 @@ def voc_scene(first: str, size: tuple[int, int], rng: np.random.Generator) -> tu
     setting, names = companions(first, rng)
     _, above, below = SETTINGS[setting]
     horizon = float(rng.uniform(0.25, 0.65))
-    ground = Item(0, _mild(_pick(rng, below), 0.1), outline=_band(rng, horizon, 1.02))
-    upper = _mild(_pick(rng, above), 0.25)
+    ground = Item(0, _mild(_pick(rng, below), 0.5), outline=_band(rng, horizon, 1.02))
+    upper = _mild(_pick(rng, above), 0.5)
     scale = {1: 1.4, 2: 1.15, 3: 1.0}[len(names)] * rng.uniform(0.9, 1.1)
     items = _spread(names, [], VOC_CLASSES.index, size, rng, horizon, scale)
     return [ground, *items], upper, 1

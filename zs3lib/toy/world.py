@@ -178,6 +178,23 @@ def _swap(fresh: Path, root: Path) -> None:
 def ensure(root, *, workers: int = 2, progress: bool = True, **wanted) -> Path:
     """`root` with a world of the `wanted` settings (seed, train, val, short_side), built only if missing or stale."""
     note = Path(root) / "world.json"
-    if not note.exists() or json.loads(note.read_text()) != settings(**wanted):
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, json.JSONDecodeError):
+        found = None
+    if found != settings(**wanted):
         build(root, workers=workers, progress=progress, **wanted)
     return Path(root)
+
+
+def ensure_backbone(root: Path, *, workers: int = 2) -> Path:
+    """The pretrained toy backbone `root/weights/resnet18_toy.pt`, trained if missing or made by other code."""
+    from . import pretrain  # here: it needs torch, the world does not
+
+    source = Path(pretrain.__file__).read_bytes()
+    key = hashlib.sha256(source + settings()["sources"].encode()).hexdigest()
+    path, note = Path(root) / "weights" / "resnet18_toy.pt", Path(root) / "weights" / "resnet18_toy.key"
+    if not (path.is_file() and note.is_file() and note.read_text() == key):
+        pretrain.pretrain(path, workers=workers)
+        note.write_text(key)
+    return path
