@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from zs3lib import plots, tables
+from zs3lib import figure3, plots, records
 from zs3lib.classes import split
 from zs3lib.errors import ZS3Error
 
@@ -45,15 +45,48 @@ def test_qualitative_has_six_rows_four_columns_and_marks_unseen():
     fig = plots.qualitative([row] * 6, SPLIT.names, SPLIT.unseen_names)
     assert len(fig.axes) == 24
     assert [ax.get_title() for ax in fig.axes[:4]] == ["Input", "Ground truth", "ZS3Net", "Ours"]
-    assert legend_texts(fig) == ["background", "★ cow", "sheep", "void"]
+    assert legend_texts(fig) == ["background", "sheep", "★ cow", "void"]
     weights = [text.get_fontweight() for text in fig.legends[0].get_texts()]
-    assert weights == ["normal", "bold", "normal", "normal"]
+    assert weights == ["normal", "normal", "bold", "normal"]
     with pytest.raises(ZS3Error, match="row 1.*Ours"):
         plots.qualitative([{k: v for k, v in row.items() if k != "Ours"}], SPLIT.names, ())
     with pytest.raises(ZS3Error, match="sizes differ"):
         plots.qualitative([row | {"Ours": np.zeros((3, 3), np.uint8)}], SPLIT.names, ())
     with pytest.raises(ZS3Error, match=r"\[99\] have no name"):
         plots.qualitative([row | {"Ours": labels(99)}], SPLIT.names, ())
+
+
+def test_qualitative_aligns_its_lines_and_stars_regions_of_unseen_classes():
+    cow = np.zeros((40, 60), np.uint8)
+    cow[10:30, 10:30] = 10  # one region, with room for a star
+    cow[35, :] = 10  # and a sliver
+    wide = {"Input": np.zeros((40, 60, 3), np.uint8), "Ground truth": cow, "Ours": np.full_like(cow, 17)}
+    tall = {column: np.swapaxes(x, 0, 1) for column, x in wide.items()}
+    fig = plots.qualitative([wide, tall, wide], SPLIT.names, SPLIT.unseen_names, columns=list(wide))
+    assert len({ax.get_box_aspect() for ax in fig.axes}) == 1
+    stars = [[line.get_xydata()[0].tolist() for line in ax.lines] for ax in fig.axes]
+    assert [len(s) for s in stars] == [0, 1, 0] * 3
+    x, y = stars[1][0]
+    assert 15 <= x <= 25 and 15 <= y <= 25
+
+
+def test_images_of_figure_3_are_chosen_by_their_labels_alone():
+    def image(**parts: float) -> np.ndarray:
+        shown = np.zeros(21)
+        for name, share in parts.items():
+            shown[SPLIT.names.index(name)] = share
+        shown[0] = 1 - shown.sum()
+        return shown
+
+    shown = np.array([
+        image(dog=0.3), image(cow=0.3, train=0.3), image(cow=0.2, dog=0.1), image(cow=0.2, cat=0.02, dog=0.1),
+        image(train=0.2, cat=0.1, person=0.1), image(sofa=0.2), image(sofa=0.1, person=0.02),
+    ])  # fmt: skip
+    # two new unseen classes and a seen one; then cow; then sofa, though alone; then a second round, the first image first
+    assert figure3.choose(shown, SPLIT, 6) == [4, 2, 5, 3, 1, 6]
+    assert figure3.choose(shown, SPLIT, 2) == [4, 2] and figure3.choose(shown[:1], SPLIT, 6) == []
+    with pytest.raises(ZS3Error, match=r"metrics.json not found: make runs/toy/voc-k10-s1/metrics.json .* K=10 SEED=1"):
+        figure3.examples("nowhere/toy/voc-k10-s1")
 
 
 def test_show_samples():
@@ -87,7 +120,7 @@ def test_per_class_iou(dataset, panels):
 
 
 def test_hiou_over_k_without_and_with_runs():
-    frame = tables.hiou_frame([])
+    frame = records.hiou_frame([])
     fig = plots.hiou_over_k(frame)
     assert [ax.get_title() for ax in fig.axes] == ["Pascal-VOC 2012", "Pascal-Context"]
     assert len(frame) == 20 and set(frame["source"]) == {"published"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from pathlib import Path
@@ -10,9 +11,10 @@ import pandas as pd
 import papermill
 import pytest
 
-from zs3lib import audit, tables
+from zs3lib import audit, records, tables
 from zs3lib.classes import split
 from zs3lib.errors import ZS3Error
+from zs3lib.settings import Settings
 
 
 def record(dataset: str = "voc", k: int = 10, seed: int = 0, *, methods=None, metrics=None, **settings) -> dict:
@@ -39,19 +41,19 @@ def record(dataset: str = "voc", k: int = 10, seed: int = 0, *, methods=None, me
     }  # fmt: skip
 
 
-def write(runs: Path, *records: dict) -> None:
-    for r in records:
-        folder = runs / tables.name(r)
+def write(runs: Path, *made: dict) -> None:
+    for r in made:
+        folder = runs / records.name(r)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(r))
 
 
 def test_records_are_read_sorted_and_by_seed(tmp_path):
     write(tmp_path, record("context", 2), record(k=10), record(k=2, seed=1), record(k=2))
-    names = [tables.name(r) for r in tables.read_records(tmp_path, "toy")]
+    names = [records.name(r) for r in records.read_records(tmp_path, "toy")]
     assert names == ["toy/voc-k2-s0", "toy/voc-k2-s1", "toy/voc-k10-s0", "toy/context-k2-s0"]
-    assert [r["seed"] for r in tables.read_records(tmp_path, "toy", seeds=[1])] == [1]
-    assert tables.read_records(tmp_path, "paper") == []
+    assert [r["seed"] for r in records.read_records(tmp_path, "toy", seeds=[1])] == [1]
+    assert records.read_records(tmp_path, "paper") == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_a_bad_record_is_named(tmp_path, spoil, says):
         spoil(bad)
     file.write_text(json.dumps(bad) if spoil else '{"schema": 1,')
     with pytest.raises(ZS3Error) as error:
-        tables.read_records(tmp_path, "toy")
+        records.read_records(tmp_path, "toy")
     assert str(file) in str(error.value) and says in str(error.value)
 
 
@@ -84,19 +86,57 @@ def test_runs_of_different_settings_never_share_a_table(tmp_path):
         tables.write_tables([record(k=2), record(k=4, lr=0.1)], tmp_path, "toy")
     assert not list(tmp_path.rglob("*.md"))
     with pytest.raises(ZS3Error, match="clip is 'not set' in one and 5"):
-        tables.check_same_settings([record(k=2), record(k=4, clip=5)])
+        records.check_same_settings([record(k=2), record(k=4, clip=5)])
     other_data, other_version, other_protocol = (record("context", 2) for _ in range(3))
-    tables.check_same_settings([record(), record("context", 2, epochs=9)])  # a dataset may have its own epochs
-    tables.check_same_settings([record(k=2), record(k=4, tau=0.85, data_root="/other", device="cuda")])
+    records.check_same_settings([record(), record("context", 2, epochs=9)])  # a dataset may have its own epochs
+    records.check_same_settings([record(k=2), record(k=4, tau=0.85, data_root="/other", device="cuda")])
     other_data["data_fingerprint"] = "cd"
     with pytest.raises(ZS3Error, match="data_fingerprint"):
-        tables.check_same_settings([record("context", 4), other_data])
+        records.check_same_settings([record("context", 4), other_data])
     other_version["versions"]["zs3lib"] = "0.2.0"
     with pytest.raises(ZS3Error, match="zs3lib version"):
-        tables.check_same_settings([record(), other_version])
+        records.check_same_settings([record(), other_version])
     other_protocol["protocol"] = "strict"
     with pytest.raises(ZS3Error, match="protocol"):
-        tables.check_same_settings([record(), other_protocol])
+        records.check_same_settings([record(), other_protocol])
+
+
+def test_every_setting_but_the_free_ones_must_agree():
+    settings = Settings.make(profile="toy", k=10).as_dict()
+    assert records.FREE <= set(settings) and not {"stage1_steps", "stage1_epochs", "holdout", "protocol"} & records.FREE
+    reference = record(k=2, **settings)
+    for key in settings:
+        other = record(k=4, **settings | {key: "another"})
+        if key in records.FREE:
+            records.check_same_settings([reference, other])
+        else:
+            with pytest.raises(ZS3Error, match=f"share a table: {key} is"):
+                records.check_same_settings([reference, other])
+    with pytest.raises(ZS3Error, match="tau is 0.7 in one and 0.85"):  # two seeds of one K are averaged
+        records.check_same_settings([record(seed=0), record(seed=1, tau=0.85)])
+
+
+def test_rows_of_one_run():
+    metrics = {
+        "no_generator": {"seen_pa": 99.0}, "zs3net": {"seen_pa": 50.04, "hiou": 20.0},
+        "ours": {"seen_pa": 50.01, "hiou": 21.26}, "equal_weight": {"seen_pa": 40.0, "hiou": 3.0},
+    }  # fmt: skip
+    results = record(metrics=metrics)["methods"]
+    html = tables.rows(results).to_html()
+    shown = pd.read_html(io.StringIO(html), index_col=0, header=[0, 1])[0]
+    assert shown.index.tolist() == ["No generator", "ZS3Net", "Ours", "Equal Weight"]
+    assert shown.columns[:9].tolist() == [(g, m) for g in ("Seen", "Unseen", "Overall") for m in ("PA", "MA", "mIoU")]
+    assert shown.columns[9][1] == "hIoU" and shown[("Seen", "PA")].tolist() == [99.0, 50.0, 50.0, 40.0]
+    assert shown[shown.columns[9]].tolist()[1:] == [20.0, 21.3, 3.0]
+    assert bold(tables.rows(results), 0) == [1, 2]  # equal as printed; the floor never counts
+    assert bold(tables.rows(results), 9) == [2]
+    assert bold(tables.rows({"ours": results["ours"], "no_generator": results["no_generator"]}), 0) == []
+
+
+def bold(styler, column: int) -> list[int]:
+    """The rows of a Styler's column that are set in bold."""
+    styler._compute()
+    return [row for (row, c), css in sorted(styler.ctx.items()) if c == column and ("font-weight", "bold") in css]
 
 
 def test_table_has_the_papers_rows_and_numbers():
@@ -172,21 +212,21 @@ def test_tex_is_escaped_and_balanced(tmp_path):
 
 
 def test_parameters_as_make_and_papermill_hand_them_over():
-    assert tables.listed("6 10", int) == tables.listed([6, 10], int) == [6, 10]
-    assert tables.listed(6, int) == [6] and tables.listed(0, int) == [0]
-    assert tables.listed("voc context") == ["voc", "context"]
-    assert tables.listed(None) is None and tables.listed("") is None
+    assert records.listed("6 10", int) == records.listed([6, 10], int) == [6, 10]
+    assert records.listed(6, int) == [6] and records.listed(0, int) == [0]
+    assert records.listed("voc context") == ["voc", "context"]
+    assert records.listed(None) is None and records.listed("") is None
     with pytest.raises(ZS3Error, match="'six' is not"):
-        tables.listed("six", int)
+        records.listed("six", int)
 
 
 def test_tuning_runs_are_never_called_validation():
-    text = " ".join(tables.notes([record(holdout=0.2)], "I", "toy", [10]))
+    text = " ".join(records.notes([record(holdout=0.2)], "I", "toy", [10]))
     assert "HELD-OUT TRAINING" in text and "validation images" not in text
 
 
 def test_missing_method_says_how_to_fill_it():
-    lines = tables.notes([record(methods=["zs3net", "ours"])], "III", "toy", [10])
+    lines = records.notes([record(methods=["zs3net", "ours"])], "III", "toy", [10])
     assert "toy/voc-k10-s0 was run without Equal Weight: remove runs/toy/voc-k10-s0, then make tables" in lines[-1]
 
 
@@ -224,7 +264,7 @@ def test_audit_against_rows_worked_by_hand():
     assert found.loc[("II", 8, "Ours"), "overall_pa_agrees"]  # 56.9 is the seen PA itself
 
 
-def test_class_counts_and_claims(tmp_path):
+def test_class_counts_and_claims():
     assert audit.class_counts("voc")["C"].iloc[0] == 21
     context = audit.class_counts("context")
     assert set(context.query("agree == agree.max()")["C"]) == {59, 60}  # the printed decimals cannot tell them apart
@@ -232,8 +272,6 @@ def test_class_counts_and_claims(tmp_path):
     assert said.loc[said["claim"].str.startswith("for all cases of K"), "holds"].tolist() == [False]
     assert "K=8 unseen mIoU: Ours 15.9, ZS3Net 16.0" in said["exceptions"].tolist()
     assert audit.final_equals_ours()
-    text = audit.write_audit(tmp_path).read_text()
-    assert "Table I, K=2, Ours: overall MA is printed 80.1" in text and text.count("| III | voc |") == 10
 
 
 def test_notebook_runs_from_anywhere(tmp_path, monkeypatch):
@@ -245,7 +283,9 @@ def test_notebook_runs_from_anywhere(tmp_path, monkeypatch):
     done = papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters=roots, progress_bar=False)
     text = json.dumps(done, ensure_ascii=False)
     assert "Table II. Pascal-Context, profile toy" in text and "±" in text and "Audit of the published tables" in text
-    assert (tmp_path / "tables" / "toy" / "table3.tex").exists() and (tmp_path / "tables" / "audit.md").exists()
+    assert (tmp_path / "tables" / "toy" / "table3.tex").exists()
+    report = (tmp_path / "tables" / "audit.md").read_text()
+    assert "Table I, K=2, Ours: overall MA is printed 80.1" in report and report.count("| III | voc |") == 10
     assert (tmp_path / "figures" / "toy" / "hiou.pdf").exists()
 
 

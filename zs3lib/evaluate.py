@@ -40,7 +40,7 @@ def evaluate(
     classes = len(data.names)
     where = next(model.parameters()).device
     confusions = {name: torch.zeros(classes, classes, dtype=torch.long, device=where) for name in classifiers}
-    for i in tqdm(range(len(data)), desc="evaluation", unit="image", leave=False):
+    for i in tqdm(range(len(data)), desc="evaluation", unit="image"):
         image, labels = data.load(i)
         labels = torch.from_numpy(labels).to(where)
         for name, prediction in predict(model, classifiers, image, settings).items():

@@ -100,7 +100,7 @@ class FeatureCache:
         features = array("features.npy", side, side, FEATURE_DIM, dtype=np.float16)
         labels = array("labels.npy", size, size, dtype=np.uint8)
         sums = np.zeros((count * views, 2), np.int64)
-        bar = tqdm(total=count * views, desc="features", unit="image", leave=False)
+        bar = tqdm(total=count * views, desc="features", unit="image")
         for view in range(views):
             start = 0
             for images, maps in batches(Augmented(data, list(range(count)), settings, seed=seed, epoch=view), settings):

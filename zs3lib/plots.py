@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from scipy import ndimage
 
 from .classes import VOID
 from .errors import ZS3Error
@@ -54,17 +55,24 @@ def colorize(labels: np.ndarray) -> np.ndarray:
 
 
 def _class_legend(fig: Figure, label_maps: Iterable[np.ndarray], names: Sequence[str], unseen: Iterable[str]) -> None:
-    present = sorted(set().union(*(np.unique(labels).tolist() for labels in label_maps)))
-    unknown = [label for label in present if label >= len(names) and label != VOID]
+    present = set().union(*(np.unique(labels).tolist() for labels in label_maps))
+    unknown = sorted(label for label in present if label >= len(names) and label != VOID)
     if unknown:
         raise ZS3Error(f"labels {unknown} have no name: there are {len(names)} classes and void ({VOID})")
-    texts = ["void" if label == VOID else mark(names[label], unseen) for label in present]
-    colours = [colorize(np.array([[label]]))[0, 0] / 255 for label in present]
-    patches = [Patch(facecolor=c, edgecolor="0.4", label=t) for c, t in zip(colours, texts)]
+    texts = {label: "void" if label == VOID else mark(names[label], unseen) for label in present}
+    order = sorted(present, key=lambda label: (label == VOID, texts[label].startswith("★"), label))  # seen, ★, void
+    colours = [colorize(np.array([[label]]))[0, 0] / 255 for label in order]
+    patches = [Patch(facecolor=c, edgecolor="0.4", label=texts[label]) for c, label in zip(colours, order)]
     columns = max(1, min(len(patches), int(fig.get_figwidth() / 1.35)))
-    title = "★ unseen class" if any(text.startswith("★") for text in texts) else None
+    title = "★ unseen class" if any(text.startswith("★") for text in texts.values()) else None
     legend = fig.legend(
-        handles=patches, loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
+        handles=patches,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        title=title,
+        fontsize=9,
+        title_fontsize=9,
     )
     for text in legend.get_texts():
         text.set_fontweight("bold" if text.get_text().startswith("★") else "normal")
@@ -73,6 +81,22 @@ def _class_legend(fig: Figure, label_maps: Iterable[np.ndarray], names: Sequence
 def _picture(ax, picture: np.ndarray) -> None:
     ax.imshow(picture, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
+
+
+def _label_map(ax, labels: np.ndarray, unseen: Iterable[int]) -> None:
+    """A label map with thin light lines between its classes and a star inside each larger region of an unseen one."""
+    _picture(ax, colorize(labels))
+    for label in np.unique(labels[labels != VOID]):
+        if label and (labels != label).any():
+            ax.contour(labels == label, levels=[0.5], colors="white", linewidths=0.5)
+    for label in unseen:
+        regions, count = ndimage.label(labels == label)
+        sizes = np.bincount(regions.ravel(), minlength=count + 1)
+        for region in np.flatnonzero(sizes[1:] >= 0.01 * labels.size) + 1:
+            depth = ndimage.distance_transform_edt(np.pad(regions == region, 1))[1:-1, 1:-1]
+            if depth.max() >= 0.02 * min(labels.shape):  # a sliver has no room for a star
+                y, x = np.unravel_index(np.argmax(depth), depth.shape)
+                ax.plot(x, y, "*", ms=9, mfc="white", mec="black", mew=0.6)
 
 
 def show_samples(
@@ -99,7 +123,7 @@ def qualitative(
     unseen: Iterable[str],
     columns: Sequence[str] = ("Input", "Ground truth", "ZS3Net", "Ours"),
 ) -> Figure:
-    """Fig. 3: one line per example, one column per picture or label map, the classes below.
+    """Fig. 3: one line per example, one column per picture or label map, unseen classes starred, the classes below.
 
     Each row maps every column's title to a picture (H, W, 3) uint8 or a label map (H, W) uint8 of the same H, W.
     Raises ZS3Error when a row lacks a column or its sizes differ.
@@ -108,15 +132,17 @@ def qualitative(
         missing = [column for column in columns if column not in row]
         if missing or len({row[column].shape[:2] for column in columns}) != 1:
             raise ZS3Error(f"row {number} of the figure: " + (f"no {missing}" if missing else "sizes differ"))
-    shapes = [row[columns[0]].shape for row in rows]
-    heights = [shape[0] / shape[1] for shape in shapes]
-    fig, axes = _figure(
-        len(rows), len(columns), 2.1 * len(columns), 2.1 * sum(heights) + 1.1, "white", height_ratios=heights
-    )
+    height = float(np.median([row[columns[0]].shape[0] / row[columns[0]].shape[1] for row in rows]).clip(0.6, 1.2))
+    fig, axes = _figure(len(rows), len(columns), 1.8 * len(columns), 1.8 * height * len(rows) + 1.3, "white")
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for line, row in zip(axes, rows):
         for ax, column in zip(line, columns):
-            _picture(ax, row[column] if row[column].ndim == 3 else colorize(row[column]))
+            if row[column].ndim == 2:
+                _label_map(ax, row[column], [label for label, name in enumerate(names) if name in set(unseen)])
+            else:
+                _picture(ax, row[column])
+            ax.set_box_aspect(height)  # cells of one size, so that the lines align; a picture stands amid its cell
+            ax.set_frame_on(False)
     for ax, column in zip(axes[0], columns):
         ax.set_title(column, fontsize=11)
     _class_legend(fig, [row[c] for row in rows for c in columns if row[c].ndim == 2], names, unseen)
@@ -179,7 +205,7 @@ def per_class_iou(methods: Mapping[str, Mapping[str, float]], unseen: Sequence[s
 
 
 def hiou_over_k(frame: pd.DataFrame) -> Figure:
-    """hIoU over K, one panel per dataset; `frame` is `tables.hiou_frame`. Bars: standard deviation over seeds."""
+    """hIoU over K, one panel per dataset; `frame` is `records.hiou_frame`. Bars: standard deviation over seeds."""
     datasets = list(dict.fromkeys(frame["dataset"]))
     fig, axes = _figure(1, len(datasets), 4.2 * len(datasets), 3.6)
     order = {"style_order": ["measured", "published"], "hue_order": list(dict.fromkeys(frame["model"]))}

@@ -87,14 +87,17 @@ def train_backbone(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         losses = state["losses"]
-    for epoch in range(len(losses), epochs):
-        losses.append(_train_epoch(model, data, indices, settings, optimiser, schedule, epoch))
-        parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
-        checkpoints.save(checkpoint, {name: part.state_dict() for name, part in parts.items()} | {"losses": losses, "key": key})
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    done = len(losses) * per_epoch
+    with tqdm(total=epochs * per_epoch, initial=done, desc="stage 1: backbone on seen classes", unit="batch") as bar:
+        for epoch in range(len(losses), epochs):
+            losses.append(_train_epoch(model, data, indices, settings, optimiser, schedule, epoch, bar))
+            states = {name: part.state_dict() for name, part in parts.items()}
+            checkpoints.save(checkpoint, states | {"losses": losses, "key": key})
     return losses
 
 
-def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int) -> float:
+def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int, bar: tqdm) -> float:
     where, seed = device(settings), settings.backbone_seed
     torch.manual_seed(stream(seed, 11, epoch))  # dropout's draws belong to the epoch: a resumed run repeats them
     order = torch.randperm(len(indices)).tolist()
@@ -102,8 +105,7 @@ def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int
     loader = batches(pictures, settings, order=order, drop_last=len(indices) >= settings.batch_size)
     model.train()
     total = torch.zeros((), device=where)
-    bar = tqdm(loader, desc=f"stage 1, epoch {epoch + 1}", leave=False)
-    for images, labels in bar:
+    for images, labels in loader:
         images = images.to(where, memory_format=torch.channels_last, non_blocking=True)
         with autocast(where, settings):
             logits = model(images)
@@ -113,6 +115,7 @@ def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int
         optimiser.step()
         schedule.step()
         total += loss.detach()
+        bar.update()
     mean = total.item() / len(loader)
     if not np.isfinite(mean):
         raise ZS3Error(f"stage 1's loss is {mean} in epoch {epoch + 1}: lower stage1_lr; the last good state is kept")

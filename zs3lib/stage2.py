@@ -72,8 +72,8 @@ class Trainer:
             self.head.classifier.parameters(), lr=settings.classifier_lr, momentum=settings.momentum,
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
-        batches = -(-len(cache) // settings.batch_size)
-        self.schedule = poly(self.classifier_optimiser, settings.stage2_epochs * batches)
+        self.batches = -(-len(cache) // settings.batch_size)
+        self.schedule = poly(self.classifier_optimiser, settings.stage2_epochs * self.batches)
         self.weights = torch.ones(len(split.names), device=self.device)
         self.weights[list(split.unseen)] = settings.unseen_weight
         self.is_unseen = torch.zeros(256, dtype=torch.bool, device=self.device)
@@ -179,7 +179,7 @@ class Trainer:
 
     # ---- epochs -----------------------------------------------------------------------------------------------------
 
-    def train_epoch(self) -> None:
+    def train_epoch(self, bar: tqdm | None = None) -> None:
         """One pass over the images, each in one of its cached views. Raises ZS3Error when a loss is not finite."""
         settings, epoch = self.settings, self.epoch
         torch.manual_seed(stream(settings.seed, 21, epoch))  # draws belong to the epoch: a resumed run repeats them
@@ -188,14 +188,16 @@ class Trainer:
         log: dict[str, list[Tensor]] = defaultdict(list)
         self.head.train()
         chunks = np.array_split(rows, range(settings.batch_size, len(rows), settings.batch_size))
-        for batch in tqdm(chunks, desc=f"{self.method}, epoch {epoch + 1}/{settings.stage2_epochs}", leave=False):
+        for batch in chunks:
             features, labels = self.cache.read(batch)
             self.step(features.to(self.device).float(), labels.to(self.device), log)
+            if bar is not None:
+                bar.update()
         means = {name: torch.stack(values).double().mean().item() for name, values in log.items()}
         if not all(np.isfinite(value) for value in means.values()):
             raise ZS3Error(f"{self.method}: a loss is not finite in epoch {epoch + 1} of stage 2 ({means}): lower the rates")
         for name in ("generator", "classifier", "recursion", "q"):
-            self.history.setdefault(name, []).append(means.get(name, 0.0))
+            self.history.setdefault(name, []).append(means.get(name))
         self.epoch += 1
 
     def state_dict(self) -> dict:
@@ -220,9 +222,11 @@ def train_head(trainer: Trainer, *, folder: Path, key: str) -> Head:
     state = checkpoints.resume(own, key) or (checkpoints.resume(warm, key) if warmup else None)
     if state:
         trainer.load_state_dict(state["trainer"])
-    while trainer.epoch < trainer.settings.stage2_epochs:
-        trainer.train_epoch()
-        checkpoints.save(own, {"trainer": trainer.state_dict(), "key": key})
-        if trainer.epoch == warmup:
-            checkpoints.save(warm, {"trainer": trainer.state_dict(), "key": key})
+    epochs, batches = trainer.settings.stage2_epochs, trainer.batches
+    with tqdm(total=epochs * batches, initial=trainer.epoch * batches, desc=f"stage 2: {trainer.method}", unit="batch") as bar:
+        while trainer.epoch < epochs:
+            trainer.train_epoch(bar)
+            checkpoints.save(own, {"trainer": trainer.state_dict(), "key": key})
+            if trainer.epoch == warmup:
+                checkpoints.save(warm, {"trainer": trainer.state_dict(), "key": key})
     return trainer.head

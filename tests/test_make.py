@@ -1,0 +1,85 @@
+"""The Makefile is the dependency graph: nothing is rebuilt that has not changed, nothing half-written is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = {"crop_size": 32, "base_size": 40, "val_size": 40, "batch_size": 4, "stage1_steps": 0, "samples": 8, "views": 1}
+
+
+@pytest.fixture(scope="module")
+def checkout(world, weights, tmp_path_factory) -> Path:
+    """A copy of the checkout whose toy data is already there."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for part in ("zs3lib", "notebooks"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
+    (copy / "data" / "toy").mkdir(parents=True)
+    (copy / "data" / "toy" / "ready").touch()
+    (copy / "installed").touch()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def make(checkout, world, weights):
+    """Run `make tables` in the copy, on a tiny grid; returns the finished process."""
+    parameters = {
+        "data_root": world, "weights": weights, "word_vectors": world / "wordvectors.txt", "stage1_epochs": 1,
+        "stage2_epochs": 2, "warmup_epochs": 1, "device": "cpu",
+    }  # fmt: skip
+    words = " ".join(f"-p {name} {value}" for name, value in parameters.items())
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
+
+    def run(*extra: str, more: str = "") -> subprocess.CompletedProcess:
+        command = [
+            "make", "tables", "DATASETS=voc", "K=10", f"BIN={Path(sys.executable).parent}", "READY=installed",
+            f"PARAMS={words} -p options '{json.dumps(TINY)}' {more}", *extra,
+        ]  # fmt: skip
+        return subprocess.run(
+            command, cwd=checkout, env=environment | {"PYTHONPATH": str(checkout)}, capture_output=True, text=True
+        )
+
+    return run
+
+
+def products(checkout: Path) -> dict[str, int]:
+    """Modification time of every file that make has made."""
+    folders = ("runs", "tables", "figures")
+    return {str(p): p.stat().st_mtime_ns for f in folders for p in (checkout / f).rglob("*") if p.is_file()}
+
+
+def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, make):
+    failed = make(more="-p tau 7")
+    assert failed.returncode != 0
+    assert "ZS3Error: tau is 7.0: it must be from 0 to 1" in failed.stderr
+    assert not list((checkout / "runs").rglob("metrics.json")) and not (checkout / "tables/toy/table1.txt").exists()
+
+    first = make()
+    assert first.returncode == 0, first.stderr
+    assert "ZS3Net" in first.stdout and "tables/toy/table" in first.stdout.splitlines()[-1]
+    before = products(checkout)
+    for name in ("tables/toy/table1.md", "tables/toy/table3.tex", "figures/toy/fig3.png", "runs/toy/voc-k10-s0/metrics.json"):
+        assert str(checkout / name) in before
+
+    second = make()
+    assert second.returncode == 0 and products(checkout) == before
+
+    (checkout / "notebooks" / "figure3.ipynb").touch()
+    assert make().returncode == 0
+    after = products(checkout)
+    changed = {Path(p).name for p in after if after[p] != before.get(p)}
+    assert changed == {"fig3.png", "fig3.pdf", "figure3.ipynb"}
+
+
+def test_help_lists_the_targets():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
+    assert all(f"make {target}" in done.stdout for target in ("setup", "data", "tables", "figure", "test", "lint"))

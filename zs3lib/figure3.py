@@ -1,0 +1,99 @@
+"""Fig. 3: validation images beside their ground truth and what ZS3Net and Ours see in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import checkpoints
+from .classes import Split, split
+from .data import SegmentationData, open_data
+from .errors import ZS3Error
+from .evaluate import predict
+from .records import MODELS, read_record
+from .run import load_heads
+from .settings import Settings
+
+METHODS = ("zs3net", "ours")
+VISIBLE = 0.03  # share of an image's pixels from which on a class counts as shown
+
+
+def shares(data: SegmentationData) -> np.ndarray:
+    """Share of the pixels of each image that each class has, (len(data), classes), from the label maps."""
+    counts = [np.bincount(data.load_mask(i).ravel(), minlength=256) for i in range(len(data))]
+    return np.array([count[: len(data.names)] / count.sum() for count in counts])
+
+
+def choose(shown: np.ndarray, parts: Split, count: int) -> list[int]:
+    """Indices of `count` images by a rule that looks at the labels alone, never at a prediction.
+
+    Again and again the image that shows most unseen classes not shown so far, and among those that also show a seen
+    class besides background before the others; of equals the first. Once all have been shown, the count starts anew.
+    `shown` are pixel shares (images, classes), as `shares` returns them; a class counts from VISIBLE on.
+    """
+    unseen = shown[:, list(parts.unseen)] >= VISIBLE
+    both = (shown[:, [c for c in parts.seen if c]] >= VISIBLE).any(1)
+    chosen, left = [], unseen.any(0)
+    while len(chosen) < min(count, int(unseen.any(1).sum())):
+        unused = ~np.isin(np.arange(len(shown)), chosen)
+        if not (unseen & left)[unused].any():
+            left = unseen.any(0)
+        new = (unseen & left).sum(1) * unused
+        chosen.append(int(np.argmax(new + len(left) * both * (new > 0))))
+        left = left & ~unseen[chosen[-1]]
+    return chosen
+
+
+def examples(
+    run_folder: Path, *, images: str | Sequence[str] | None = None, count: int = 6,
+    data_root: str | None = None, device: str | None = None,
+) -> tuple[list[dict], Split]:  # fmt: skip
+    """Rows for `plots.qualitative` from a finished run in `runs/<profile>/<dataset>-k<K>-s<seed>`, and its split.
+
+    Arguments:
+        images: ids of validation images, comma-separated or listed; None: `count` images by the rule of `choose`.
+        data_root, device: in place of those of the run's record.
+
+    Returns: for each image "id", "Input" (H, W, 3) uint8, and label maps "Ground truth", "ZS3Net", "Ours" (H, W) uint8.
+
+    Raises ZS3Error naming the file that is missing, and the command that makes it.
+    """
+    folder = Path(run_folder).absolute()
+    profile, run = folder.parts[-2:]
+    numbers = zip(("K", "SEED"), re.findall(r"\d+", run))
+    command = " ".join([f"make runs/{profile}/{run}/metrics.json PROFILE={profile}", *map("=".join, numbers)])
+    again = f"remove runs/{profile}/{run}, then {command}"
+    if not (folder / "metrics.json").is_file():
+        raise ZS3Error(f"{folder / 'metrics.json'} not found: {command}")
+    record = read_record(folder / "metrics.json")
+    if not (folder / "heads.pt").is_file():
+        raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
+    saved = checkpoints.load_weights(folder / "heads.pt")
+    if not (folder.parent / saved["backbone"]).is_file():
+        raise ZS3Error(f"{folder.parent / saved['backbone']} not found: {again}")
+    if lost := [MODELS[method] for method in METHODS if method not in saved["heads"]]:
+        raise ZS3Error(f"{profile}/{run} was run without {', '.join(lost)}: {again}")
+    changes = {key: value for key, value in {"data_root": data_root, "device": device}.items() if value}
+    settings = Settings.make(**record["settings"] | changes)
+    parts = split(settings.dataset, settings.k)
+    data = open_data(settings.dataset, settings.data_root, "val", holdout=settings.holdout)
+    indices = choose(shares(data), parts, count) if not images else _indices(data, images)
+    model, heads = load_heads(folder, settings, len(parts.names))
+    classifiers = {MODELS[method]: heads[method].classifier for method in METHODS}
+    rows = []
+    for i in indices:
+        image, labels = data.load(i)
+        found = {title: p.cpu().numpy() for title, p in predict(model, classifiers, image, settings).items()}
+        rows.append({"id": data.ids[i], "Input": np.asarray(image), "Ground truth": labels} | found)
+    return rows, parts
+
+
+def _indices(data: SegmentationData, images: str | Sequence[str]) -> list[int]:
+    listed = images.replace(",", " ").split() if isinstance(images, str) else np.atleast_1d(images).tolist()
+    position = {known.replace("_", ""): i for i, known in enumerate(data.ids)}  # papermill reads 2007_0033 as 20070033
+    if unknown := [image for image in listed if str(image).replace("_", "") not in position]:
+        raise ZS3Error(f"no validation image {unknown[0]!r}: ids look like {data.ids[0]}")
+    return [position[str(image).replace("_", "")] for image in listed]
