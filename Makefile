@@ -37,7 +37,7 @@ $(READY): pyproject.toml $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
-READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/plots.py zs3lib/notebooks.py
+READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/plots.py zs3lib/figure3.py zs3lib/notebooks.py
 TOY     := $(wildcard zs3lib/toy/*.py)
 CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
 DATA    := $(if $(filter toy,$(PROFILE)),data/toy/ready)
@@ -61,7 +61,7 @@ data: $(READY)  ## build the toy world (other profiles: see README)
 tables: $(READY)  ## train what is missing, then Tables I-III and Fig. 3
 	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) all-tables
 	@cat $(TABLES)/table1.txt
-	@echo; echo "Tables: $(TABLES)/table{1,2,3}.{md,csv,tex}$(if $(FIG3),   Figure 3: $(FIGURES)/fig3.{png,pdf})   Runs: $(RUNS)/"
+	@echo; echo "Tables: $(TABLES)/table{1,2,3}.{md,csv,tex}$(if $(FIG3),   Figure 3: $(FIGURES)/fig3.png and .pdf)   Runs: $(RUNS)/"
 
 all-tables: $(TABLES)/table1.txt $(if $(FIG3),$(FIGURES)/fig3.png)
 
@@ -86,7 +86,7 @@ $(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py 
 	@$(NOTEBOOK) $< $(RUNS)/tables.ipynb -p profile $(PROFILE) -p ks "$(K)" -p datasets "$(DATASETS)" -p seeds "$(SEED)"
 	@touch $@
 
-$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/plots.py $(FIG3)
+$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py zs3lib/plots.py $(FIG3)
 	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
 	@touch $@
 

@@ -57,17 +57,17 @@ def test_qualitative_has_six_rows_four_columns_and_marks_unseen():
 
 
 def test_qualitative_aligns_its_lines_and_stars_regions_of_unseen_classes():
-    cow = np.zeros((40, 60), np.uint8)
-    cow[10:30, 10:30] = 10  # one region, with room for a star
-    cow[35, :] = 10  # and a sliver
-    wide = {"Input": np.zeros((40, 60, 3), np.uint8), "Ground truth": cow, "Ours": np.full_like(cow, 17)}
+    cow = np.zeros((80, 120), np.uint8)
+    cow[20:60, 20:60] = 10  # one region, with room for a star
+    cow[70, :] = 10  # and a sliver
+    wide = {"Input": np.zeros((80, 120, 3), np.uint8), "Ground truth": cow, "Ours": np.full_like(cow, 17)}
     tall = {column: np.swapaxes(x, 0, 1) for column, x in wide.items()}
     fig = plots.qualitative([wide, tall, wide], SPLIT.names, SPLIT.unseen_names, columns=list(wide))
     assert len({ax.get_box_aspect() for ax in fig.axes}) == 1
     stars = [[line.get_xydata()[0].tolist() for line in ax.lines] for ax in fig.axes]
     assert [len(s) for s in stars] == [0, 1, 0] * 3
     x, y = stars[1][0]
-    assert 15 <= x <= 25 and 15 <= y <= 25
+    assert 35 <= x <= 45 and 35 <= y <= 45
 
 
 def test_images_of_figure_3_are_chosen_by_their_labels_alone():
@@ -92,7 +92,7 @@ def test_images_of_figure_3_are_chosen_by_their_labels_alone():
 def test_show_samples():
     fig = plots.show_samples([picture()] * 5, [labels(0, 1), *[labels(0, 15)] * 4], SPLIT.names, SPLIT.unseen_names)
     assert sum(bool(ax.images) for ax in fig.axes) == 10
-    assert legend_texts(fig) == ["background", "★ aeroplane", "person"]
+    assert legend_texts(fig) == ["background", "person", "★ aeroplane"]
 
 
 def test_loss_curves_leave_gaps_and_skip_what_nobody_has():

@@ -1,12 +1,20 @@
 """zs3lib: zero-shot semantic segmentation by recursive training (ZS3Net and ZS-MMD)."""
 
-from .classes import split
-from .deeplab import DeepLabV3Plus
-from .errors import ZS3Error
-from .generator import Generator
-from .losses import mmd, zs_mmd
-from .metrics import scores
-from .run import Run, load_heads
-from .settings import Settings
+from importlib import import_module
 
-__all__ = ["DeepLabV3Plus", "Generator", "Run", "Settings", "ZS3Error", "load_heads", "mmd", "scores", "split", "zs_mmd"]
+# Public name -> module. Imported on first use: reading records and tables needs no torch.
+_PUBLIC = {
+    "DeepLabV3Plus": "deeplab", "Generator": "generator", "Run": "run", "Settings": "settings", "ZS3Error": "errors",
+    "load_heads": "run", "mmd": "losses", "scores": "metrics", "split": "classes", "zs_mmd": "losses",
+}  # fmt: skip
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    raise AttributeError(f"module 'zs3lib' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -30,8 +30,8 @@ def shares(data: SegmentationData) -> np.ndarray:
 def choose(shown: np.ndarray, parts: Split, count: int) -> list[int]:
     """Indices of `count` images by a rule that looks at the labels alone, never at a prediction.
 
-    Again and again the image that shows most unseen classes not shown so far, and among those that also show a seen
-    class besides background before the others; of equals the first. Once all have been shown, the count starts anew.
+    Each in turn shows an unseen class not shown so far: preferably a seen one besides background too, then as many such
+    unseen ones as possible, then the first. Once all have been shown, the count starts anew.
     `shown` are pixel shares (images, classes), as `shares` returns them; a class counts from VISIBLE on.
     """
     unseen = shown[:, list(parts.unseen)] >= VISIBLE

@@ -37,8 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{title}: started", flush=True)
     try:
         papermill.execute_notebook(
-            options.source, options.output, parameters, progress_bar=sys.stderr.isatty(), log_output=False
-        )
+            options.source, options.output, parameters, progress_bar=sys.stderr.isatty(),
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warning about plain TCP, here on the loopback, is noise
+        )  # fmt: skip
     except PapermillExecutionError as error:
         print(f"{title}: {error.ename}: {error.evalue}\n  (the notebook up to there: {options.output})", file=sys.stderr)
         return 1

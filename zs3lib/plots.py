@@ -65,15 +65,8 @@ def _class_legend(fig: Figure, label_maps: Iterable[np.ndarray], names: Sequence
     patches = [Patch(facecolor=c, edgecolor="0.4", label=texts[label]) for c, label in zip(colours, order)]
     columns = max(1, min(len(patches), int(fig.get_figwidth() / 1.35)))
     title = "★ unseen class" if any(text.startswith("★") for text in texts.values()) else None
-    legend = fig.legend(
-        handles=patches,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        title=title,
-        fontsize=9,
-        title_fontsize=9,
-    )
+    look = {"ncols": columns, "frameon": False, "fontsize": 9, "title_fontsize": 9}
+    legend = fig.legend(handles=patches, loc="outside lower center", title=title, **look)
     for text in legend.get_texts():
         text.set_fontweight("bold" if text.get_text().startswith("★") else "normal")
 

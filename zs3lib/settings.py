@@ -194,7 +194,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
-            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=6e-4, views=2, stage2_epochs=8, warmup_epochs=4, classifier_lr=0.05, samples=64,
+            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=6e-4, views=2, stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),
