@@ -70,7 +70,9 @@ def test_context_maps_459_labels_by_name(copy):
 
 
 def test_holdout_splits_train_in_two(world):
-    train, val, whole = (open_data("voc", world, s, holdout=h) for s, h in (("train", 0.25), ("val", 0.25), ("train", 0)))
+    train, val, whole = (
+        open_data("voc", world, s, holdout=h) for s, h in (("train", 0.25), ("val", 0.25), ("train", 0))
+    )
     assert len(val) == 6 and not set(train.ids) & set(val.ids) and set(train.ids) | set(val.ids) == set(whole.ids)
 
 
@@ -163,7 +165,9 @@ def bad_weights(kind, path, weights):
         torch.save({k: v for k, v in state.items() if k != "aspp.project.0.weight"}, path)
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "a pickle with code", "another layout", "another backbone", "a part missing"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "truncated", "a pickle with code", "another layout", "another backbone", "a part missing"]
+)
 def test_weights_that_do_not_fit_are_refused_and_run_no_code(settings, weights, tmp_path, capsys, kind):
     path = tmp_path / "weights.pt"
     bad_weights(kind, path, weights)

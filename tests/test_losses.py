@@ -82,7 +82,9 @@ def test_gradients_are_those_of_the_value(root, bandwidths):
     assert torch.autograd.gradcheck(lambda x: mmd(x, b.detach(), root=root, bandwidths=bandwidths), (a,))
     fixed = a.detach()
     for options in ({}, {"normalise": True}, {"q": 3}):
-        assert torch.autograd.gradcheck(lambda y: zs_mmd(fixed, y, c, root=root, bandwidths=bandwidths, **options), (b,))
+        assert torch.autograd.gradcheck(
+            lambda y: zs_mmd(fixed, y, c, root=root, bandwidths=bandwidths, **options), (b,)
+        )
 
 
 def test_confidence_one_gives_back_mmd():
@@ -114,7 +116,9 @@ def test_zero_weights_with_their_count_are_as_good_as_dropped_rows():
     for q in (kept.sum(), 5, 5.0):
         masked, dropped = zs_mmd(a, b, c * kept, q=q), zs_mmd(a[kept], b, c[kept])
         torch.testing.assert_close(masked, dropped, rtol=1e-12, atol=0)
-        torch.testing.assert_close(*(torch.autograd.grad(loss, b)[0] for loss in (masked, dropped)), rtol=1e-9, atol=1e-15)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(loss, b)[0] for loss in (masked, dropped)), rtol=1e-9, atol=1e-15
+        )
     assert zs_mmd(a, b, c * kept).item() != pytest.approx(zs_mmd(a[kept], b, c[kept]).item(), rel=1e-3)
 
 

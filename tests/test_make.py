@@ -67,7 +67,12 @@ def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, m
     assert first.returncode == 0, first.stderr
     assert "ZS3Net" in first.stdout and "tables/toy/table" in first.stdout.splitlines()[-1]
     before = products(checkout)
-    for name in ("tables/toy/table1.md", "tables/toy/table3.tex", "figures/toy/fig3.png", "runs/toy/voc-k10-s0/metrics.json"):
+    for name in (
+        "tables/toy/table1.md",
+        "tables/toy/table3.tex",
+        "figures/toy/fig3.png",
+        "runs/toy/voc-k10-s0/metrics.json",
+    ):
         assert str(checkout / name) in before
 
     second = make()

@@ -84,7 +84,9 @@ def test_harmonic_mean(seen, unseen, expected):
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9), st.integers(0, 10_000))
 def test_confusion_and_iou_against_a_loop(classes, height, width, seed):
     rng = np.random.default_rng(seed)
-    labels = np.where(rng.random((height, width)) < 0.2, 255, rng.integers(0, classes, (height, width))).astype(np.uint8)
+    labels = np.where(rng.random((height, width)) < 0.2, 255, rng.integers(0, classes, (height, width))).astype(
+        np.uint8
+    )
     predictions = rng.integers(0, classes, (height, width)).astype(np.uint8)
     expected = np.zeros((classes, classes), int)
     for truth, guess in zip(labels.ravel(), predictions.ravel()):

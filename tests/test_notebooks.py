@@ -28,9 +28,7 @@ def record(world, weights, tmp_path_factory) -> Path:
         stage1_epochs=1, stage2_epochs=2, warmup_epochs=1, options=TINY, runs_root=str(folder),
         cache_root=str(folder / "cache"),
     )  # fmt: skip
-    papermill.execute_notebook(
-        FOLDER / "train.ipynb", folder / "out.ipynb", parameters, cwd=folder, progress_bar=False
-    )
+    papermill.execute_notebook(FOLDER / "train.ipynb", folder / "out.ipynb", parameters, cwd=folder, progress_bar=False)
     return folder / "toy" / "voc-k10-s0" / "metrics.json"
 
 
@@ -53,7 +51,9 @@ def test_figure3_notebook_draws_from_the_record(record, world, tmp_path):
     parameters = dict(
         runs_root=str(record.parents[2]), figures_root=str(tmp_path), data_root=str(world), device="cpu"
     )  # fmt: skip
-    papermill.execute_notebook(FOLDER / "figure3.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False)
+    papermill.execute_notebook(
+        FOLDER / "figure3.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
+    )
     for suffix in ("png", "pdf"):
         assert (tmp_path / "toy" / f"fig3.{suffix}").stat().st_size > 10_000
 

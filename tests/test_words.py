@@ -76,7 +76,9 @@ def test_text_gzip_binary_and_kv_are_the_same(tmp_path):
 def test_a_missing_word_offers_near_spellings(tmp_path):
     source = write(tmp_path / "w.txt", {"hose": [1, 2, 3], "house": [1, 2, 3], "sky": [1, 2, 3]})
     message = fails(source, ("horse",))
-    assert "'horse'" in message and "house" in message and "hose" in message and "sky" not in message and source in message
+    assert (
+        "'horse'" in message and "house" in message and "hose" in message and "sky" not in message and source in message
+    )
     assert fails(source, ("xylophone",)).endswith("no vector for 'xylophone'")
 
 

@@ -62,4 +62,6 @@ def load_pretrained(model: nn.Module, path: str | Path) -> None:
             model.backbone.load_imagenet(state)
     except (RuntimeError, AttributeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ZS3Error(f"weights file {path} does not fit the {type(model.backbone).__name__} backbone: {reason}") from error
+        raise ZS3Error(
+            f"weights file {path} does not fit the {type(model.backbone).__name__} backbone: {reason}"
+        ) from error

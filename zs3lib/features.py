@@ -84,7 +84,9 @@ class FeatureCache:
             cls._fill(partial, model.to(device(settings)), data, settings, seed)
             os.replace(partial, folder)
         except OSError as error:
-            raise ZS3Error(f"the feature cache {folder} cannot be written ({error}): free space or set cache_root") from error
+            raise ZS3Error(
+                f"the feature cache {folder} cannot be written ({error}): free space or set cache_root"
+            ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return cls(folder)
@@ -124,5 +126,3 @@ def at_feature_resolution(labels: Tensor, size: tuple[int, int]) -> Tensor:
         ((torch.arange(n, device=labels.device) + 0.5) * (full / n)).long() for n, full in zip(size, labels.shape[1:])
     )
     return labels[:, rows][:, :, columns]
-
-

@@ -41,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
             extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warning about plain TCP, here on the loopback, is noise
         )  # fmt: skip
     except PapermillExecutionError as error:
-        print(f"{title}: {error.ename}: {error.evalue}\n  (the notebook up to there: {options.output})", file=sys.stderr)
+        print(
+            f"{title}: {error.ename}: {error.evalue}\n  (the notebook up to there: {options.output})", file=sys.stderr
+        )
         return 1
     except (PapermillException, OSError) as error:
         print(f"{title}: {error}", file=sys.stderr)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Iterator
+from typing import IO, Any
 
 _package = Path(__file__).resolve().parent
 ROOT = _package.parent if (_package.parent / "pyproject.toml").exists() else Path.cwd()

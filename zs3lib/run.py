@@ -17,8 +17,7 @@ import torch
 
 from . import checkpoints, deeplab, features, generator, losses, paths, stage1, stage2
 from .classes import split
-from .data import loading, open_data
-from .data import segmentation
+from .data import loading, open_data, segmentation
 from .devices import describe, device, keep_freed_memory
 from .errors import ZS3Error
 from .evaluate import evaluate
@@ -32,7 +31,8 @@ SCHEMA = 1
 # What the results of each stage depend on, besides the data: another value or another source file, another key.
 STAGE1_SETTINGS = (
     "dataset", "k", "backbone", "aspp_rates", "multi_grid", "dropout", "base_size", "crop_size", "scale_min", "scale_max", "blur",
-    "backbone_seed", "batch_size", "stage1_epochs", "stage1_steps", "stage1_optimiser", "stage1_lr", "momentum", "weight_decay", "amp",
+    "backbone_seed", "batch_size", "stage1_epochs", "stage1_steps", "stage1_optimiser", "stage1_lr", "momentum",
+    "weight_decay", "amp",
 )  # fmt: skip
 STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
@@ -79,7 +79,9 @@ class Run:
     Raises ZS3Error before any training when data, word vectors or weights are missing or do not fit.
     """
 
-    def __init__(self, settings: Settings, *, runs_root: str | Path | None = None, cache_root: str | Path | None = None):
+    def __init__(
+        self, settings: Settings, *, runs_root: str | Path | None = None, cache_root: str | Path | None = None
+    ):
         self.settings, self.started = settings, time.time()
         keep_freed_memory()
         self.split = split(settings.dataset, settings.k)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import typing
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from . import paths
 from .classes import split
@@ -134,7 +133,8 @@ class Settings:
             if method not in METHODS:
                 raise ZS3Error(f"unknown method '{method}': choose from {', '.join(METHODS)}")
         ranges = {
-            "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000), "stage1_steps": (0, 10**7),
+            "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
+            "stage1_steps": (0, 10**7),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
             "samples": (2, 100_000), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
             "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10),
@@ -182,8 +182,10 @@ def _coerce(name: str, value: object, kind: type) -> object:
             return number
         return str(value)
     except (TypeError, ValueError, KeyError, OverflowError):
-        wanted = "comma-separated values" if origin is tuple else {int: "a whole number", float: "a number"}.get(
-            kind, "true or false"
+        wanted = (
+            "comma-separated values"
+            if origin is tuple
+            else {int: "a whole number", float: "a number"}.get(kind, "true or false")
         )
         raise ZS3Error(f"{name} is {value!r}: it must be {wanted}") from None
 
@@ -194,7 +196,8 @@ PROFILES: dict[str, dict[str, dict]] = {
             data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
-            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=6e-4, views=2, stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
+            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=6e-4, views=2,
+            stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),

@@ -195,7 +195,9 @@ class Trainer:
                 bar.update()
         means = {name: torch.stack(values).double().mean().item() for name, values in log.items()}
         if not all(np.isfinite(value) for value in means.values()):
-            raise ZS3Error(f"{self.method}: a loss is not finite in epoch {epoch + 1} of stage 2 ({means}): lower the rates")
+            raise ZS3Error(
+                f"{self.method}: a loss is not finite in epoch {epoch + 1} of stage 2 ({means}): lower the rates"
+            )
         for name in ("generator", "classifier", "recursion", "q"):
             self.history.setdefault(name, []).append(means.get(name))
         self.epoch += 1
@@ -223,7 +225,9 @@ def train_head(trainer: Trainer, *, folder: Path, key: str) -> Head:
     if state:
         trainer.load_state_dict(state["trainer"])
     epochs, batches = trainer.settings.stage2_epochs, trainer.batches
-    with tqdm(total=epochs * batches, initial=trainer.epoch * batches, desc=f"stage 2: {trainer.method}", unit="batch") as bar:
+    with tqdm(
+        total=epochs * batches, initial=trainer.epoch * batches, desc=f"stage 2: {trainer.method}", unit="batch"
+    ) as bar:
         while trainer.epoch < epochs:
             trainer.train_epoch(bar)
             checkpoints.save(own, {"trainer": trainer.state_dict(), "key": key})

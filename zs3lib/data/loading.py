@@ -23,7 +23,9 @@ def stream(*parts: int) -> int:
 
 
 def normalise() -> v2.Transform:
-    return v2.Compose([v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True), v2.Normalize(MEAN, STD)])
+    return v2.Compose(
+        [v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True), v2.Normalize(MEAN, STD)]
+    )
 
 
 def augmentation(settings: Settings) -> v2.Transform:

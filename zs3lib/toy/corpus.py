@@ -52,6 +52,14 @@ GROUP_OF = {a: group for group, names in (("adjectives", ADJECTIVES), ("parts", 
                                           ("places", PLACES)) for a in names}  # fmt: skip
 
 
+def salience(name: str) -> np.ndarray:
+    """How much is said of each attribute of a word, (len(ATTRIBUTES),) float64, not normalised."""
+    emphasis = np.ones(len(ATTRIBUTES))
+    emphasis[ATTRIBUTES.index("furry") : ATTRIBUTES.index("wheels")] = GLANCE
+    emphasis[ATTRIBUTES.index("pale") :] = GLANCE
+    return emphasis * TABLE[name].astype(float) ** SHARPNESS
+
+
 def sentences(seed: int = 0, n: int = 8000) -> list[list[str]]:
     """`n` tokenised sentences about the words of TABLE, each word in as many; the same for the same arguments.
 
@@ -60,13 +68,10 @@ def sentences(seed: int = 0, n: int = 8000) -> list[list[str]]:
     """
     rng = np.random.default_rng([seed, 1])
     names = list(TABLE)
-    emphasis = np.ones(len(ATTRIBUTES))
-    emphasis[ATTRIBUTES.index("furry") : ATTRIBUTES.index("wheels")] = GLANCE
-    emphasis[ATTRIBUTES.index("pale") :] = GLANCE
     out = []
     for i in rng.permutation(n):
         name = names[i % len(names)]
-        weight = emphasis * TABLE[name].astype(float) ** SHARPNESS
+        weight = salience(name)
         clauses = []
         for k in rng.choice(len(ATTRIBUTES), size=CLAUSES, p=weight / weight.sum()):
             attribute = ATTRIBUTES[k]
@@ -98,9 +103,12 @@ def train_word2vec(corpus: Sequence[Sequence[str]], seed: int = 0, *, size: int 
 
 
 def similarity_agreement(vectors, names: Sequence[str]) -> float:
-    """Correlation, over all pairs of `names`, between the cosines of word vectors and those of attribute vectors."""
+    """Correlation, over all pairs of `names`, between the cosines of word vectors and those of what is said of them.
+
+    What is said is compared by its square root (Hellinger), since word2vec's cosines grow with its logarithm.
+    """
     words = np.stack([vectors[name] for name in names])
-    looks = np.stack([TABLE[name] for name in names])
+    looks = np.stack([salience(name) ** 0.5 for name in names])
     pairs = np.triu_indices(len(names), 1)
     cosines = []
     for m in (words, looks):
