@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_imagenet_weights_fit_their_backbone_and_no_other(settings, tmp_path):
             else (part.high[17 - 4].conv[2].weight, state["features.17.conv.2.weight"])
         )  # fmt: skip
         assert torch.equal(loaded, given)
-        assert path.name in one_line(lambda: Run(settings(backbone=other, weights=str(path)), runs_root=tmp_path))
+        assert path.name in one_line(partial(Run, settings(backbone=other, weights=str(path)), runs_root=tmp_path))
 
 
 def test_word_vectors_are_checked_before_training(settings, world, tmp_path):
@@ -203,7 +204,7 @@ def test_word_vectors_are_checked_before_training(settings, world, tmp_path):
     short = [line for line in lines[1:] if not line.startswith("sofa ")]
     (tmp_path / "w.txt").write_text("\n".join([f"{len(short)} 300", *short]) + "\n")
     for source, names in ((tmp_path / "w.txt", "'sofa'"), (tmp_path / "none.txt", "none.txt")):
-        assert names in one_line(lambda: Run(settings(word_vectors=str(source)), runs_root=tmp_path / "runs"))
+        assert names in one_line(partial(Run, settings(word_vectors=str(source)), runs_root=tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
 
 

@@ -207,7 +207,7 @@ def mixed(n=12):
 
 
 def test_warm_up_is_trained_once_and_equals_training_alone(make_cache, settings, tmp_path, monkeypatch, same):
-    cache, changes = make_cache(mixed()), dict(stage2_epochs=4, warmup_epochs=2, tau=0, classifier_lr=0.5)
+    cache, changes = make_cache(mixed()), {"stage2_epochs": 4, "warmup_epochs": 2, "tau": 0, "classifier_lr": 0.5}
     alone = {m: train_head(trainer(cache, settings, m, **changes), folder=tmp_path / m, key="k")
              for m in ("no_generator", "zs3net", "ours", "equal_weight")}  # fmt: skip
     epochs, original = [], Trainer.train_epoch
@@ -236,7 +236,7 @@ def test_states_of_another_key_are_not_used(make_cache, settings, tmp_path, same
 @pytest.mark.parametrize("at", [1, 5, 7, 11])
 def test_stage_2_broken_in_the_middle_of_an_epoch(make_cache, settings, tmp_path, monkeypatch, same, method, at):
     """4 epochs of 3 batches; batch `at` fails; what goes on from there has the weights and history of a straight run."""
-    cache, changes = make_cache(mixed()), dict(stage2_epochs=4, warmup_epochs=2, tau=0, classifier_lr=0.5)
+    cache, changes = make_cache(mixed()), {"stage2_epochs": 4, "warmup_epochs": 2, "tau": 0, "classifier_lr": 0.5}
     straight = trainer(cache, settings, method, **changes)
     train_head(straight, folder=tmp_path / "straight", key="k")
     steps, original = [], Trainer.step
@@ -259,7 +259,7 @@ def test_stage_2_broken_in_the_middle_of_an_epoch(make_cache, settings, tmp_path
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_stage_1_broken_in_the_middle_of_an_epoch(settings, tmp_path, monkeypatch, same, optimiser):
-    changes = dict(k=10, stage1_epochs=2, dropout=True, stage1_optimiser=optimiser)
+    changes = {"k": 10, "stage1_epochs": 2, "dropout": True, "stage1_optimiser": optimiser}
 
     def opened(folder):
         return Run(settings(**changes), runs_root=tmp_path / folder, cache_root=tmp_path / folder)
@@ -326,7 +326,11 @@ def test_an_intact_cache_is_not_computed_again_and_a_broken_build_leaves_nothing
         return original(*arguments)
 
     monkeypatch.setattr(features, "extract", extract)
-    build = lambda: FeatureCache.build(run.cache_folder, run.model.eval(), run.train, run.settings, seed=1)  # noqa: E731
+    run.model.eval()
+
+    def build():
+        return FeatureCache.build(run.cache_folder, run.model, run.train, run.settings, seed=1)
+
     with pytest.raises(KeyboardInterrupt):
         build()
     assert list((tmp_path / "cache").iterdir()) == []
@@ -335,7 +339,7 @@ def test_an_intact_cache_is_not_computed_again_and_a_broken_build_leaves_nothing
     assert done == 3 + 12 and len(first) == 24 and first.features.shape == (48, 8, 8, 256)
     assert (build().features == first.features).all() and len(calls) == done
     for view in (0, 1):  # row n V + v is view v of image n: Augmented's picture of epoch v
-        image, labels = loading.Augmented(run.train, list(range(24)), run.settings, seed=1, epoch=view)[5]
+        _, labels = loading.Augmented(run.train, list(range(24)), run.settings, seed=1, epoch=view)[5]
         assert (first.labels[5 * 2 + view] == labels.numpy()).all()
     assert not (first.features[10] == first.features[11]).all()
 
