@@ -13,6 +13,7 @@ import pytest
 from zs3lib import audit, records, tables
 from zs3lib.classes import split
 from zs3lib.errors import ZS3Error
+from zs3lib.seal import sealed
 from zs3lib.settings import Settings
 
 
@@ -30,13 +31,14 @@ def record(dataset: str = "voc", k: int = 10, seed: int = 0, *, methods=None, me
         for m in methods
     }
     return {
-        "schema": 1, "profile": "toy", "dataset": dataset, "k": k, "seed": seed, "protocol": "paper",
+        "profile": "toy", "dataset": dataset, "k": k, "seed": seed, "protocol": "paper",
         "settings": {"profile": "toy", "dataset": dataset, "k": k, "seed": seed, "epochs": 4, "lr": 0.01, "tau": 0.7,
                      "device": "cpu", **settings},
         "seen": [parts.names[i] for i in parts.seen], "unseen": list(parts.unseen_names), "methods": results,
         "versions": {"zs3lib": "0.1.0", "python": "3.11", "torch": "2.11"},
         "git": {"commit": "0123456789abcdef", "dirty": False}, "device": "cpu (2 threads)", "wall_s": 90.0,
         "stage1_images": 300 + k, "train_images": 800, "val_images": 200, "data_fingerprint": f"ab{dataset}",
+        "inputs": {"weights": "cd", "word_vectors": f"ef{dataset}"},
     }  # fmt: skip
 
 
@@ -44,7 +46,7 @@ def write(runs: Path, *made: dict) -> None:
     for r in made:
         folder = runs / records.name(r)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(r))
+        (folder / "metrics.json").write_text(json.dumps(sealed(r)))
 
 
 def test_records_are_read_sorted_and_by_seed(tmp_path):
@@ -58,18 +60,23 @@ def test_records_are_read_sorted_and_by_seed(tmp_path):
 @pytest.mark.parametrize(
     "spoil, says",
     [
-        (lambda r: r.update(schema=2), "schema"),
+        (lambda r: r.update(schema=1), "schema is 1, this version of zs3lib reads 2"),
+        (lambda r: r.pop("schema"), "schema is None"),
+        (lambda r: r["methods"]["ours"]["metrics"].update(hiou=99.0), "changed after the run wrote it"),
+        (lambda r: r["settings"].update(lr=0.02), "changed after the run wrote it"),
+        (lambda r: r.pop("checksum"), "'checksum' is missing"),
+        (lambda r: r.pop("inputs"), "'inputs' is missing"),
         (lambda r: r.pop("wall_s"), "wall_s"),
         (lambda r: r["methods"]["ours"]["metrics"].update(hiou=float("nan")), "'hiou' of 'ours'"),
         (lambda r: r["methods"]["ours"]["metrics"].pop("unseen_pa"), "'ours'"),
         (lambda r: r["methods"]["zs3net"]["per_class_iou"].update(cow=None), "'cow' of 'zs3net'"),
         (lambda r: r["versions"].clear(), "version"),
-        (lambda r: r.update(seed=3), "toy/voc-k10-s3"),
+        (lambda r: r.update(sealed(r | {"seed": 3})), "toy/voc-k10-s3"),
         (None, "not valid JSON"),
     ],
 )
 def test_a_bad_record_is_named(tmp_path, spoil, says):
-    bad = record()
+    bad = sealed(record())
     file = tmp_path / "toy" / "voc-k10-s0" / "metrics.json"
     file.parent.mkdir(parents=True)
     if spoil:
@@ -92,6 +99,10 @@ def test_runs_of_different_settings_never_share_a_table(tmp_path):
     other_data["data_fingerprint"] = "cd"
     with pytest.raises(ZS3Error, match="data_fingerprint"):
         records.check_same_settings([record("context", 4), other_data])
+    other_vectors = record("context", 2)
+    other_vectors["inputs"]["word_vectors"] = "gh"
+    with pytest.raises(ZS3Error, match="the content of word_vectors is 'efcontext' in one and 'gh' in the other"):
+        records.check_same_settings([record("context", 4), other_vectors])
     other_version["versions"]["zs3lib"] = "0.2.0"
     with pytest.raises(ZS3Error, match="zs3lib version"):
         records.check_same_settings([record(), other_version])

@@ -12,6 +12,8 @@ import pandas as pd
 from .audit import METRICS, published
 from .classes import DATASETS
 from .errors import ZS3Error
+from .paths import plain_name
+from .seal import SCHEMA, checksum
 
 # Per table: its dataset, and the method in the records behind each of the paper's two model names.
 SPECS = {
@@ -34,10 +36,10 @@ FLOOR = (
 KEYS = {  # what a record must hold for the tables
     "profile": str, "dataset": str, "k": int, "seed": int, "protocol": str, "settings": dict, "methods": dict,
     "versions": dict, "git": dict, "device": str, "wall_s": (int, float), "stage1_images": int, "train_images": int,
-    "val_images": int, "data_fingerprint": str,
+    "val_images": int, "data_fingerprint": str, "inputs": dict, "checksum": str,
 }  # fmt: skip
 # Settings in which the runs of one table may differ: what the row is, where things lie, and what it ran on. Tau and gamma
-# belong to the row, since the paper chooses them by K.
+# belong to the row, since the paper chooses them by K. What lies there must not differ: "inputs" holds the files' hashes.
 FREE = {"dataset", "k", "seed", "methods", "tau", "gamma", "data_root", "weights", "word_vectors", "device", "workers"}
 
 
@@ -62,7 +64,8 @@ def read_records(runs_dir: Path | str, profile: str, seeds: Iterable[int] | None
 
     Raises ZS3Error, naming the file, for one that `read_record` refuses.
     """
-    records = [read_record(path) for path in sorted(Path(runs_dir, profile).glob("*/metrics.json"))]
+    folder = Path(runs_dir, plain_name(profile, "profile"))
+    records = [read_record(path) for path in sorted(folder.glob("*/metrics.json"))]
     kept = records if seeds is None else [r for r in records if r["seed"] in set(seeds)]
     return sorted(kept, key=lambda r: (DATASETS.index(r["dataset"]), r["k"], r["seed"]))
 
@@ -82,8 +85,9 @@ def select(records: list[dict], ks: Iterable[int] | None = None, datasets: Itera
 
 
 def _problem(record: object) -> str | None:
-    if not isinstance(record, dict) or record.get("schema") != 1:
-        return "schema is not 1"
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else None
+        return f"its schema is {found!r}, this version of zs3lib reads {SCHEMA}"
     for key, kind in KEYS.items():
         if not isinstance(record.get(key), kind):
             return f"'{key}' is missing or of the wrong type"
@@ -97,6 +101,8 @@ def _problem(record: object) -> str | None:
         for key, value in [*metrics.items(), *per_class.items()]:
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 return f"'{key}' of '{method}' is {value!r}, not a finite number"
+    if record["checksum"] != checksum(record):
+        return "its content was changed after the run wrote it (the checksum differs)"
     return None
 
 
@@ -126,12 +132,13 @@ def check_same_settings(records: list[dict]) -> None:
 
 def _shared(record: dict, depth: int) -> dict:
     """What must agree among all runs (depth 0), those of a dataset (1), and those of a dataset and K (2)."""
-    values = {key: record[key] for key in ("schema", "profile", "protocol")}
+    values = {key: record[key] for key in ("profile", "protocol")}
     values["zs3lib version"] = record["versions"]["zs3lib"]
     if depth:
         free = FREE - {"tau", "gamma"} if depth == 2 else FREE
         values |= {key: value for key, value in record["settings"].items() if key not in free}
         values["data_fingerprint"] = record["data_fingerprint"]
+        values |= {f"the content of {key}": value for key, value in record["inputs"].items()}
     return values
 
 

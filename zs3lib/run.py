@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import platform
@@ -23,11 +24,11 @@ from .errors import ZS3Error
 from .evaluate import evaluate
 from .features import FeatureCache
 from .metrics import class_iou, scores
+from .seal import sealed
 from .settings import Settings
 from .stage2 import Head, Trainer, train_head
 from .words import load_word_vectors
 
-SCHEMA = 1
 # What the results of each stage depend on, besides the data: another value or another source file, another key.
 STAGE1_SETTINGS = (
     "dataset", "k", "backbone", "aspp_rates", "multi_grid", "dropout", "base_size", "crop_size", "scale_min", "scale_max", "blur",
@@ -41,7 +42,16 @@ STAGE2_SETTINGS = (
 
 
 def _source_hash(*modules: ModuleType) -> str:
-    return hashlib.sha256("".join(inspect.getsource(m) for m in modules).encode()).hexdigest()[:16]
+    """Hash of what modules do: comments, docstrings and formatting left out, so that mending those redoes nothing."""
+    code = []
+    for module in modules:
+        tree = ast.parse(inspect.getsource(module))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+        code.append(ast.unparse(tree))
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
 def _file_hash(path: str) -> str:
@@ -100,15 +110,17 @@ class Run:
         checkpoints.load_pretrained(self.model, settings.weights)
         profile = Path(runs_root or paths.RUNS) / settings.profile
         self.folder = profile / settings.run_name
+        self.inputs = {
+            "weights": _file_hash(settings.weights), "word_vectors": hashlib.sha256(self.words.tobytes()).hexdigest()[:16],
+        }  # fmt: skip
         self.backbone_key = settings.key(
             *STAGE1_SETTINGS,
-            extra=[self.train.fingerprint, _file_hash(settings.weights), _source_hash(deeplab, stage1, loading, segmentation)],
+            extra=[self.train.fingerprint, self.inputs["weights"], _source_hash(deeplab, stage1, loading, segmentation)],
         )  # fmt: skip
         self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.head_key = settings.key(
             *STAGE2_SETTINGS, "views",
-            extra=[self.backbone_key, hashlib.sha256(self.words.tobytes()).hexdigest(),
-                   _source_hash(features, generator, losses, stage2)],
+            extra=[self.backbone_key, self.inputs["word_vectors"], _source_hash(features, generator, losses, stage2)],
         )  # fmt: skip
         self.cache_folder = Path(cache_root or paths.CACHE) / f"{self.backbone_key}-s{settings.seed}-v{settings.views}"
         self.heads: dict[str, Head] = {}
@@ -182,18 +194,18 @@ class Run:
         s = self.settings
         if missing := [name for name in s.methods if name not in self.results]:
             raise ZS3Error(f"no results for {', '.join(missing)} yet: run the cells above first")
-        return {
-            "schema": SCHEMA, "profile": s.profile, "dataset": s.dataset, "k": s.k, "seed": s.seed,
+        return sealed({
+            "profile": s.profile, "dataset": s.dataset, "k": s.k, "seed": s.seed,
             "protocol": s.protocol, "settings": s.as_dict(), "seen": [self.split.names[i] for i in self.split.seen],
             "unseen": list(self.split.unseen_names), "methods": self.results, "history": self.history,
             "word_substitutions": self.substitutions, "train_images": len(self.train),
             "stage1_images": len(self.seen_images), "val_images": len(self.val),
-            "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}",
+            "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}", "inputs": self.inputs,
             "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": _git(),
             "device": describe(device(s)), "seconds": self.seconds, "wall_s": time.time() - self.started,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }  # fmt: skip
+        })  # fmt: skip
 
 
 def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[torch.nn.Module, dict[str, Head]]:
