@@ -37,7 +37,8 @@ $(READY): pyproject.toml $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
-READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/plots.py zs3lib/figure3.py zs3lib/notebooks.py
+READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/figure3.py zs3lib/notebooks.py zs3lib/statistics.py
+PLOTS   := $(wildcard zs3lib/plots/*.py)
 TOY     := $(wildcard zs3lib/toy/*.py)
 CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
 DATA    := $(if $(filter toy,$(PROFILE)),data/toy/ready)
@@ -82,11 +83,11 @@ $(foreach d,$(DATASETS),$(foreach k,$(K),$(foreach s,$(SEED),$(eval $(call RECOR
 $(TABLES)/.grid: FORCE
 	@mkdir -p $(@D); echo "$(DATASETS) / $(K) / $(SEED)" | cmp -s - $@ || echo "$(DATASETS) / $(K) / $(SEED)" > $@
 
-$(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/plots.py $(RECORDS) $(TABLES)/.grid
+$(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py zs3lib/audit.py $(PLOTS) $(RECORDS) $(TABLES)/.grid
 	@$(NOTEBOOK) $< $(RUNS)/tables.ipynb -p profile $(PROFILE) -p ks "$(K)" -p datasets "$(DATASETS)" -p seeds "$(SEED)"
 	@touch $@
 
-$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py zs3lib/plots.py $(FIG3)
+$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py $(PLOTS) $(FIG3)
 	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
 	@touch $@
 

@@ -92,7 +92,7 @@ def test_images_of_figure_3_are_chosen_by_their_labels_alone():
 def test_show_samples():
     fig = plots.show_samples([picture()] * 5, [labels(0, 1), *[labels(0, 15)] * 4], SPLIT.names, SPLIT.unseen_names)
     assert sum(bool(ax.images) for ax in fig.axes) == 10
-    assert legend_texts(fig) == ["background", "person", "★ aeroplane"]
+    assert legend_texts(fig) == ["background (not coloured)", "person", "★ aeroplane"]
 
 
 def test_loss_curves_leave_gaps_and_skip_what_nobody_has():
@@ -101,7 +101,7 @@ def test_loss_curves_leave_gaps_and_skip_what_nobody_has():
         "ours": {"generator": [1.0, 0.4], "classifier": [2.0, 0.9], "recursion": [None, 0.1], "q": [float("nan")] * 2},
     }
     fig = plots.loss_curves(history)
-    assert len(fig.axes) == 3 and legend_texts(fig) == ["zs3net", "ours"]
+    assert len(fig.axes) == 3 and legend_texts(fig) == ["ZS3Net", "Ours"]
     assert len(fig.axes[2].lines) == 1  # the recursion: Ours alone, in its own colour
     assert to_hex(fig.axes[2].lines[0].get_color()) == to_hex(fig.axes[0].lines[1].get_color())
     with pytest.raises(ZS3Error, match="no finite number"):
@@ -111,7 +111,7 @@ def test_loss_curves_leave_gaps_and_skip_what_nobody_has():
 @pytest.mark.parametrize("dataset, panels", [("voc", 2), ("context", 4)])
 def test_per_class_iou(dataset, panels):
     parts = split(dataset, 10)
-    scores = {m: dict.fromkeys(parts.names, 10.0) for m in ("ZS3Net", "Ours")}
+    scores = {m: dict.fromkeys(parts.names, 10.0) for m in ("zs3net", "ours")}
     fig = plots.per_class_iou(scores, parts.unseen_names)
     assert len(fig.axes) == panels and legend_texts(fig) == ["ZS3Net", "Ours"]
     ticks = [[text.get_text() for text in ax.get_yticklabels()] for ax in fig.axes]
@@ -126,9 +126,10 @@ def test_hiou_over_k_without_and_with_runs():
     assert len(frame) == 20 and set(frame["source"]) == {"published"}
 
 
-def test_similarity_heatmap_stars_unseen():
-    fig = plots.similarity_heatmap(np.eye(21), SPLIT.names, SPLIT.unseen_names)
-    assert sum(text.get_text().startswith("★") for text in fig.axes[0].get_yticklabels()) == 10
+def test_a_method_has_one_colour_in_every_figure():
+    both, alone = plots.method_colours(["no_generator", "zs3net", "ours"]), plots.method_colours(["ours", "zs3net"])
+    assert both["ours"] == alone["ours"] and both["zs3net"] == alone["zs3net"]
+    assert len({to_hex(colour) for colour in plots.method_colours([*both, "equal_weight", "other"]).values()}) == 5
 
 
 def test_saved_files_are_equal_for_equal_figures(tmp_path):
