@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
-from torchvision.datasets import VOCSegmentation
+from scipy.sparse import csc_matrix
+from torchvision.datasets import SBDataset, VOCSegmentation
 
 from zs3lib import Run, ZS3Error, checkpoints
 from zs3lib.classes import CONTEXT_CLASSES
-from zs3lib.data import VOC, Context, open_data
+from zs3lib.data import VOC, Context, open_data, sbd
 from zs3lib.data.loading import Augmented
 from zs3lib.words import load_word_vectors
 
@@ -55,6 +56,85 @@ def test_sbd_extras_join_train_once_and_never_from_val(copy):
     assert data.masks[0].parent.name == "SegmentationClass" and data.masks[-1].parent.name == "SegmentationClassAug"
 
 
+def write_sbd(root, masks: dict[str, np.ndarray], listed=None):
+    """SBD as its archive unpacks: img/*.jpg, cls/*.mat (GTcls with Segmentation, Boundaries, CategoriesPresent), the list."""
+    for folder in ("img", "cls"):
+        (root / folder).mkdir(parents=True)
+    for name, mask in masks.items():
+        Image.new("RGB", mask.shape[::-1], (90, 120, 60)).save(root / "img" / f"{name}.jpg")
+        boundaries = np.empty((20, 1), object)
+        for c in range(20):
+            boundaries[c, 0] = csc_matrix(mask == c + 1)
+        present = np.setdiff1d(mask, [0]).astype(np.uint8)[:, None]
+        record = {"Segmentation": mask, "Boundaries": boundaries, "CategoriesPresent": present}
+        savemat(root / "cls" / f"{name}.mat", {"GTcls": record}, do_compression=True)
+    (root / "train_noval.txt").write_text("".join(f"{name}\n" for name in listed or masks))
+
+
+@pytest.mark.parametrize("place", sbd.PLACES)
+def test_sbds_own_files_join_train_once_and_never_from_val(copy, place):
+    lists = copy / LISTS
+    train, val = (lists / "train.txt").read_text().split(), (lists / "val.txt").read_text().split()
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 5:30], mask[30:, 40:] = 10, 15
+    write_sbd(copy / place, {name: mask for name in ("2008_000002", train[0], val[0], "2008_000001")})
+    data = VOC(copy, "train")
+    assert data.ids == [*train, "2008_000002", "2008_000001"]
+    assert data.masks[0] == copy / KIT / "SegmentationClass" / f"{train[0]}.png"
+    image, read = data.load(len(train))
+    theirs = SBDataset(copy / place, image_set="train_noval", mode="segmentation")[0]
+    assert (read == mask).all() and (np.asarray(theirs[1]) == read).all() and read.dtype == np.uint8
+    assert (np.asarray(image) == np.asarray(theirs[0])).all()
+    assert data.presence[-1].nonzero()[0].tolist() == [0, 10, 15]
+    assert VOC(copy, "val").ids == val and VOC(copy, "train", extras=False).ids == train
+
+
+def test_a_devkits_own_aug_folder_comes_before_sbd(copy):
+    write_sbd(copy / "sbd", {"2008_000001": np.zeros((40, 50), np.uint8)})
+    (copy / LISTS / "train_aug.txt").write_text("")
+    assert "2008_000001" not in VOC(copy, "train").ids
+
+
+def sbd_list(text):
+    return lambda folder: (folder / "train_noval.txt").write_text(text)
+
+
+BAD_SBD = {
+    "no list": (lambda f: (f / "train_noval.txt").unlink(), "train_noval.txt"),
+    "a path in the list": (sbd_list("../x\n"), "train_noval.txt"),
+    "no such picture": (sbd_list("2008_000009\n"), "2008_000009.jpg"),
+    "twice": (sbd_list("2008_000001\n2008_000001\n"), "twice"),
+    "truncated": (lambda f: truncate(f / "cls" / "2008_000001.mat"), "2008_000001.mat"),
+    "another file": (lambda f: savemat(f / "cls" / "2008_000001.mat", {"LabelMap": np.ones((4, 4))}), "GTcls"),
+    "no struct": (lambda f: savemat(f / "cls" / "2008_000001.mat", {"GTcls": np.ones((4, 4))}), "GTcls.Segmentation"),
+    "another size": (lambda f: Image.new("RGB", (5, 5)).save(f / "img" / "2008_000001.jpg"), "50 x 40"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SBD)
+def test_damaged_sbd_is_answered_by_one_line_that_names_it(copy, case):
+    write_sbd(copy / "sbd", {"2008_000001": np.zeros((40, 50), np.uint8)})
+    damage, says = BAD_SBD[case]
+    damage(copy / "sbd")
+    with pytest.raises(ZS3Error) as error:
+        (data := VOC(copy, "train")).load(len(data) - 1)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_context_as_zs3net_has_it_and_its_split_as_voc_2010_has_it(copy):
+    plain = Context(copy, "val")
+    ids, mask = plain.ids, plain.load_mask(1)
+    folder = copy / "context"
+    (folder / "full_annotations").mkdir()
+    for name in ("trainval", "labels.txt"):
+        (folder / name).rename(folder / "full_annotations" / name)
+    main = copy / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    (folder / "val.txt").rename(main / "val.txt")
+    moved = Context(copy, "val")
+    assert moved.ids == ids and (moved.load(1)[1] == mask).all()
+
+
 def test_context_maps_459_labels_by_name(copy):
     lines = (copy / "context" / "labels.txt").read_text().splitlines()
     number = {line.split(": ", 1)[1]: int(line.split(": ", 1)[0]) for line in lines}
@@ -67,6 +147,21 @@ def test_context_maps_459_labels_by_name(copy):
     mask = data.load(data.ids.index(path.stem))[1]
     assert [CONTEXT_CLASSES[i] for i in mask[0, :5]] == ["diningtable", "bedcloth", "clothes", "aeroplane", "sky"]
     assert (mask[1:] == 0).all()
+
+
+def test_every_label_of_context_has_its_official_id(copy):
+    """All 459 labels in one map: the 59 classes' ids are those of the official list, everything else is background."""
+    official = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
+    lines = (copy / "context" / "labels.txt").read_text().splitlines()
+    number = {line.split(": ", 1)[1]: int(line.split(": ", 1)[0]) for line in lines}
+    path = copy / "context" / "trainval" / f"{Context(copy, 'train').ids[0]}.mat"
+    savemat(path, {"LabelMap": np.arange(460, dtype=np.uint16)[None]}, do_compression=True)
+    mask = Context(copy, "train").load_mask(0)[0]
+    expected = np.zeros(460, np.uint8)
+    for index, name in enumerate(CONTEXT_CLASSES[1:], start=1):
+        expected[number[official.get(name, name)]] = index
+    expected[0] = 255  # no official file holds 0
+    assert (mask == expected).all() and len(set(mask.tolist())) == 61
 
 
 def test_holdout_splits_train_in_two(world):

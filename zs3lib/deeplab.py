@@ -86,8 +86,9 @@ class _MobileNetV2(nn.Module):
 class Decoder(nn.Module):
     """DeepLabv3+ decoder: 48 low-level channels beside the upsampled ASPP output, two 3x3 convolutions."""
 
-    def __init__(self, *, low_channels: int):
+    def __init__(self, *, low_channels: int, align_corners: bool = False):
         super().__init__()
+        self.align_corners = align_corners
         self.reduce = nn.Sequential(
             nn.Conv2d(low_channels, LOW_LEVEL_DIM, 1, bias=False), nn.BatchNorm2d(LOW_LEVEL_DIM), nn.ReLU()
         )
@@ -99,7 +100,7 @@ class Decoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        high = F.interpolate(high, size=low.shape[-2:], mode="bilinear", align_corners=False)
+        high = F.interpolate(high, size=low.shape[-2:], mode="bilinear", align_corners=self.align_corners)
         return self.fuse(torch.cat([high, self.reduce(low)], dim=1))
 
 
@@ -112,6 +113,7 @@ class DeepLabV3Plus(nn.Module):
         aspp_rates: dilations of the three atrous convolutions.
         multi_grid: relative dilations inside ResNet's last stage (DeepLabv3+: 1, 2, 4 for ResNet-101).
         dropout: DeepLabv3+'s dropout in ASPP and decoder; without it a short training gets further.
+        align_corners: bilinear upsampling with the corner pixels' centres aligned, as ZS3Net has it.
     """
 
     def __init__(
@@ -122,13 +124,15 @@ class DeepLabV3Plus(nn.Module):
         aspp_rates: tuple[int, ...] = (6, 12, 18),
         multi_grid: tuple[int, ...] = (1,),
         dropout: bool = True,
+        align_corners: bool = False,
     ):
         super().__init__()
+        self.align_corners = align_corners
         if backbone not in BACKBONES:
             raise ZS3Error(f"unknown backbone '{backbone}': choose one of {', '.join(BACKBONES)}")
         self.backbone = _MobileNetV2() if backbone == "mobilenet_v2" else _ResNet(backbone, multi_grid)
         self.aspp = ASPP(self.backbone.channels, list(aspp_rates), FEATURE_DIM)
-        self.decoder = Decoder(low_channels=self.backbone.low_channels)
+        self.decoder = Decoder(low_channels=self.backbone.low_channels, align_corners=align_corners)
         self.classifier = nn.Conv2d(FEATURE_DIM, classes, 1)
         if not dropout:
             for layer in self.modules():
@@ -143,4 +147,4 @@ class DeepLabV3Plus(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the input's resolution, (B, 3, H, W) -> (B, classes, H, W)."""
         logits = self.classifier(self.features(images))
-        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=self.align_corners)

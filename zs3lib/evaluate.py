@@ -16,10 +16,10 @@ from .metrics import confusion_matrix
 from .settings import Settings
 
 
-def label_map(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Most likely class of each pixel after bilinear upsampling, (h, w, C) -> (H, W) uint8."""
     logits = logits.permute(2, 0, 1)[None].float()
-    upsampled = F.interpolate(logits.contiguous(), size, mode="bilinear", align_corners=False)[0]
+    upsampled = F.interpolate(logits.contiguous(), size, mode="bilinear", align_corners=align_corners)[0]
     return upsampled.max(0).indices.to(torch.uint8)  # on a CPU five times as fast as argmax
 
 
@@ -30,7 +30,10 @@ def predict(
     features = extract(model, validation_input(image, settings), settings)[0].float()
     size = (image.height, image.width)
     with torch.inference_mode():
-        return {name: label_map(classifier(features), size) for name, classifier in classifiers.items()}
+        return {
+            name: label_map(classifier(features), size, align_corners=settings.align_corners)
+            for name, classifier in classifiers.items()
+        }
 
 
 def evaluate(

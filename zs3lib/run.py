@@ -18,7 +18,7 @@ import torch
 
 from . import checkpoints, deeplab, features, generator, losses, paths, stage1, stage2
 from .classes import split
-from .data import loading, open_data, segmentation
+from .data import loading, open_data, sbd, segmentation
 from .devices import describe, device, keep_freed_memory
 from .errors import ZS3Error
 from .evaluate import evaluate
@@ -31,9 +31,9 @@ from .words import load_word_vectors
 
 # What the results of each stage depend on, besides the data: another value or another source file, another key.
 STAGE1_SETTINGS = (
-    "dataset", "k", "backbone", "aspp_rates", "multi_grid", "dropout", "base_size", "crop_size", "scale_min", "scale_max", "blur",
-    "backbone_seed", "batch_size", "stage1_epochs", "stage1_steps", "stage1_optimiser", "stage1_lr", "momentum",
-    "weight_decay", "amp",
+    "dataset", "k", "backbone", "aspp_rates", "multi_grid", "dropout", "align_corners", "base_size", "crop_size", "scale_min",
+    "scale_max", "blur", "backbone_seed", "batch_size", "stage1_epochs", "stage1_steps", "stage1_optimiser", "stage1_lr",
+    "momentum", "weight_decay", "amp",
 )  # fmt: skip
 STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
@@ -107,7 +107,7 @@ class Run:
         )
         self.seen_images = stage1.images_without(self.train, self.split)
         self.model = stage1.build_model(settings, len(self.split.names))
-        checkpoints.load_pretrained(self.model, settings.weights)
+        self.pretrained = checkpoints.load_pretrained(self.model, settings)
         profile = Path(runs_root or paths.RUNS) / settings.profile
         self.folder = profile / settings.run_name
         self.inputs = {
@@ -115,7 +115,7 @@ class Run:
         }  # fmt: skip
         self.backbone_key = settings.key(
             *STAGE1_SETTINGS,
-            extra=[self.train.fingerprint, self.inputs["weights"], _source_hash(deeplab, stage1, loading, segmentation)],
+            extra=[self.train.fingerprint, self.inputs["weights"], _source_hash(deeplab, stage1, loading, segmentation, sbd)],
         )  # fmt: skip
         self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.head_key = settings.key(
@@ -129,12 +129,14 @@ class Run:
         self.seconds: dict[str, float] = {}
 
     def train_backbone(self) -> list[float]:
-        """Stage 1, then freeze. Returns the mean loss of each epoch."""
+        """Stage 1, then freeze. Returns the mean loss of each epoch: none where ZS3Net's own network was given."""
         begin = time.time()
         done = self.backbone_folder / "backbone.pt"
         state = checkpoints.resume(done, self.backbone_key)
+        if self.pretrained == "zs3net":
+            print(f"Stage 1 is skipped: {self.settings.weights} is the network that ZS3Net's own stage 1 left.")
         if state is None:
-            losses_ = stage1.train_backbone(
+            losses_ = [] if self.pretrained == "zs3net" else stage1.train_backbone(
                 self.model, self.train, self.seen_images, self.settings,
                 checkpoint=self.backbone_folder / "training.pt", key=self.backbone_key,
             )  # fmt: skip
@@ -198,7 +200,7 @@ class Run:
             "profile": s.profile, "dataset": s.dataset, "k": s.k, "seed": s.seed,
             "protocol": s.protocol, "settings": s.as_dict(), "seen": [self.split.names[i] for i in self.split.seen],
             "unseen": list(self.split.unseen_names), "methods": self.results, "history": self.history,
-            "word_substitutions": self.substitutions, "train_images": len(self.train),
+            "pretrained": self.pretrained, "word_substitutions": self.substitutions, "train_images": len(self.train),
             "stage1_images": len(self.seen_images), "val_images": len(self.val),
             "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}", "inputs": self.inputs,
             "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": _git(),

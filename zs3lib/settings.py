@@ -40,7 +40,8 @@ class Settings:
 
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
-    `holdout` is the share of train that takes val's place while hyper-parameters are chosen.
+    `holdout` is the share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
+    ZS3Net upsamples.
     """
 
     profile: str = "toy"
@@ -57,6 +58,7 @@ class Settings:
     aspp_rates: tuple[int, ...] = (6, 12, 18)
     multi_grid: tuple[int, ...] = (1,)
     dropout: bool = True
+    align_corners: bool = False
     # input
     base_size: int = 312
     crop_size: int = 312
@@ -214,7 +216,8 @@ PROFILES: dict[str, dict[str, dict]] = {
     "paper": {
         "all": dict(
             data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "resnet101_imagenet.pth"),
-            word_vectors="word2vec-google-news-300", backbone="resnet101", multi_grid=(1, 2, 4), stage1_epochs=30,
+            word_vectors="word2vec-google-news-300", backbone="resnet101", multi_grid=(1, 2, 4),
+            align_corners=True, stage1_epochs=30,
             stage2_epochs=30, warmup_epochs=5, views=4, classifier_lr=1e-7, classifier_loss="sum",
             unseen_weight=100.0, workers=8,
         ),

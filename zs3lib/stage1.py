@@ -26,7 +26,7 @@ def build_model(settings: Settings, classes: int) -> DeepLabV3Plus:
         torch.manual_seed(stream(settings.backbone_seed, 10))
         return DeepLabV3Plus(
             backbone=settings.backbone, classes=classes, aspp_rates=settings.aspp_rates,
-            multi_grid=settings.multi_grid, dropout=settings.dropout,
+            multi_grid=settings.multi_grid, dropout=settings.dropout, align_corners=settings.align_corners,
         )  # fmt: skip
 
 

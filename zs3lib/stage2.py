@@ -162,7 +162,9 @@ class Trainer:
                 features[invented] = self.head.generate(cells[invented].long())
         logits = self.head.classifier(features)
         if self.settings.loss_at == "image":
-            logits = F.interpolate(logits.permute(0, 3, 1, 2), labels.shape[1:], mode="bilinear").permute(0, 2, 3, 1)
+            logits = F.interpolate(
+                logits.permute(0, 3, 1, 2), labels.shape[1:], mode="bilinear", align_corners=self.settings.align_corners
+            ).permute(0, 2, 3, 1)
         else:
             labels = cells
         loss = F.cross_entropy(

@@ -14,6 +14,7 @@ from torchvision.datasets import VOCSegmentation
 
 from ..classes import CONTEXT_CLASSES, VOC_CLASSES, VOID
 from ..errors import ZS3Error
+from . import sbd
 
 # The 59-class list and the 459-label list of Pascal-Context name three classes differently.
 CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
@@ -118,7 +119,11 @@ def _devkit(root: str | Path, year: str) -> Path:
 
 
 class VOC(SegmentationData):
-    """Pascal VOC 2012 segmentation; `train` adds the SBD extras of `SegmentationClassAug` where the devkit has them."""
+    """Pascal VOC 2012 segmentation; `train` adds SBD's masks where they are on disk.
+
+    These are `SegmentationClassAug` with `train_aug.txt` inside the devkit, or else SBD's own files (`data/sbd.py`).
+    Every image comes once, with VOC's own mask where it has one, and no image of `val` is ever in `train`.
+    """
 
     names = VOC_CLASSES
 
@@ -126,23 +131,36 @@ class VOC(SegmentationData):
         base = _devkit(root, "2012")
         kit = base / "VOCdevkit" / "VOC2012"
         lists = kit / "ImageSets" / "Segmentation"
-        ids = _read_ids(lists / f"{split}.txt")
+        source = lists / f"{split}.txt"
+        ids = _read_ids(source)
         try:
             official = VOCSegmentation(base, "2012", split, download=False)
         except RuntimeError as error:
             raise ZS3Error(f"{kit} is no VOC 2012 devkit ({error})") from error
-        images, masks = [Path(p) for p in official.images], [Path(p) for p in official.masks]
-        source = lists / f"{split}.txt"
-        if split == "train" and extras and (lists / "train_aug.txt").is_file():
-            known = set(ids) | set(_read_ids(lists / "val.txt"))  # VOC's own mask is preferred; never a val image
-            more = [i for i in _read_ids(lists / "train_aug.txt") if i not in known]
-            ids += more
-            images += [kit / "JPEGImages" / f"{i}.jpg" for i in more]
-            masks += [kit / "SegmentationClassAug" / f"{i}.png" for i in more]
-            source = lists / "train_aug.txt"
-        super().__init__(ids, images, masks, source)
+        found = list(zip(ids, map(Path, official.images), map(Path, official.masks)))
+        if split == "train" and extras:
+            known = set(ids) | set(_read_ids(lists / "val.txt"))
+            source, more = self._extras(base, kit) or (source, [])
+            found += [files for files in more if files[0] not in known]
+        super().__init__(*([files[n] for files in found] for n in range(3)), source)
+
+    @staticmethod
+    def _extras(base: Path, kit: Path) -> tuple[Path, list[tuple[str, Path, Path]]] | None:
+        """The list that names SBD's images, and (id, image, mask) of each; None where there is no SBD."""
+        listed = kit / "ImageSets" / "Segmentation" / "train_aug.txt"
+        if listed.is_file():
+            return listed, [
+                (i, kit / "JPEGImages" / f"{i}.jpg", kit / "SegmentationClassAug" / f"{i}.png")
+                for i in _read_ids(listed)
+            ]
+        if folder := sbd.find(base):
+            _read_ids(listed := folder / f"{sbd.SPLIT}.txt")
+            return listed, list(zip(*sbd.files(folder)))
+        return None
 
     def _read_mask(self, path: Path) -> np.ndarray:
+        if path.suffix == ".mat":
+            return sbd.read_mask(path)
         try:
             with Image.open(path) as mask:
                 if mask.mode not in ("P", "L"):
@@ -153,17 +171,26 @@ class VOC(SegmentationData):
 
 
 class Context(SegmentationData):
-    """Pascal-Context: `.mat` files of 459 labels, mapped by name to 59 classes; every other label is background."""
+    """Pascal-Context: `.mat` files of 459 labels, mapped by name to 59 classes; every other label is background.
+
+    `context/` holds `trainval/*.mat` and `labels.txt`, itself or in `full_annotations/` (as ZS3Net has them), and
+    `train.txt` and `val.txt`; without these the official split is read where it comes from, VOC 2010's ImageSets/Main.
+    """
 
     names = CONTEXT_CLASSES
 
     def __init__(self, root: str | Path, split: str):
         base = _devkit(root, "2010")
-        folder = base / "context"
-        ids = _read_ids(folder / f"{split}.txt")
+        kit, folder = base / "VOCdevkit" / "VOC2010", base / "context"
+        listed = folder / f"{split}.txt"
+        if not listed.is_file() and (kit / "ImageSets" / "Main" / listed.name).is_file():
+            listed = kit / "ImageSets" / "Main" / listed.name
+        ids = _read_ids(listed)
+        if (folder / "full_annotations").is_dir():
+            folder /= "full_annotations"
         self._to_class = self._label_table(folder / "labels.txt")
-        images = [base / "VOCdevkit" / "VOC2010" / "JPEGImages" / f"{i}.jpg" for i in ids]
-        super().__init__(ids, images, [folder / "trainval" / f"{i}.mat" for i in ids], folder / f"{split}.txt")
+        images = [kit / "JPEGImages" / f"{i}.jpg" for i in ids]
+        super().__init__(ids, images, [folder / "trainval" / f"{i}.mat" for i in ids], listed)
 
     @staticmethod
     def _label_table(path: Path) -> np.ndarray:
