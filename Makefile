@@ -48,7 +48,7 @@ FIG3    := $(firstword $(foreach s,$(SEED),$(filter $(RUNS)/voc-k10-s$(s)/metric
 THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
 NOTEBOOK = OMP_NUM_THREADS=$(THREADS) $(PYTHON) -m zs3lib.notebooks
 
-.PHONY: help setup data tables figure test lint clean all-tables FORCE
+.PHONY: help setup data tables figure lab test lint clean all-tables FORCE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ $(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py 
 $(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py $(PLOTS) $(FIG3)
 	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
 	@touch $@
+
+lab: $(READY)  ## step through the notebooks in JupyterLab, on this machine alone (localhost, with a token)
+	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False notebooks
 
 test: $(READY)  ## run the tests
 	@$(PYTHON) -m pytest

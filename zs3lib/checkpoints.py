@@ -25,9 +25,12 @@ _NUMBERS = [
 
 
 def save(path: Path, state: dict) -> None:
-    """Write tensors and plain values atomically."""
+    """Write tensors and plain values atomically. Raises ZS3Error, naming the file, where it cannot be written."""
     with atomic_write(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's zip writer says so of a full disk
+            raise OSError(str(error).split("\n")[0][:200]) from error
 
 
 def load_weights(path: str | Path) -> dict:

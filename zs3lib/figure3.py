@@ -14,7 +14,7 @@ from .data import SegmentationData, open_data
 from .errors import ZS3Error
 from .evaluate import predict
 from .records import MODELS, read_record
-from .run import load_heads
+from .run import backbone_file, load_heads
 from .settings import Settings
 
 METHODS = ("zs3net", "ours")
@@ -72,8 +72,8 @@ def examples(
     if not (folder / "heads.pt").is_file():
         raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
     saved = checkpoints.load_weights(folder / "heads.pt")
-    if not (folder.parent / saved["backbone"]).is_file():
-        raise ZS3Error(f"{folder.parent / saved['backbone']} not found: {again}")
+    if not (backbone := backbone_file(folder, saved)).is_file():
+        raise ZS3Error(f"{backbone} not found: {again}")
     if lost := [MODELS[method] for method in METHODS if method not in saved["heads"]]:
         raise ZS3Error(f"{profile}/{run} was run without {', '.join(lost)}: {again}")
     changes = {key: value for key, value in {"data_root": data_root, "device": device}.items() if value}

@@ -70,3 +70,11 @@ def plain_name(value: object, what: str) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) or ".." in value:
         raise ZS3Error(f"{what} is {value!r}: a name has only letters, digits, '_', '-' and '.'")
     return value
+
+
+def inside(folder: Path, relative: object, source: Path) -> Path:
+    """The file that `source` names by its path below `folder`; raises ZS3Error where it would lie outside."""
+    path = Path(folder, relative) if isinstance(relative, str) else Path()
+    if not path.resolve().is_relative_to(Path(folder).resolve()) or not isinstance(relative, str):
+        raise ZS3Error(f"{source} names the file {relative!r}, which is not below {folder}: do not use this file")
+    return path

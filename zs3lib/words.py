@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import ZS3Error
+from .paths import plain_name
 
 # Spellings to try, in order, when a class name itself is not in the vocabulary. A tuple is averaged over its words.
 SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
@@ -21,22 +22,33 @@ SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
 }
 
 
+def _downloaded(name: str) -> Path:
+    """The file of a model of gensim's downloader, fetched and checked by it when it is not on disk yet."""
+    import gensim.downloader
+
+    try:
+        return Path(gensim.downloader.load(plain_name(name, "word_vectors"), return_path=True))
+    except Exception as error:  # gensim raises plain Exceptions: an unknown name, no network, a wrong checksum
+        reason = " ".join(str(error).split())[:200]
+        raise ZS3Error(
+            f"word vectors {name} are neither a file nor to be had through gensim ({reason}): -p word_vectors <file>"
+        ) from error
+
+
 def _open(source: str, limit: int | None):
     from gensim.models import KeyedVectors  # here, so that the core imports without the notebook packages
 
     path = Path(source)
     if not path.exists() and path.suffix == "" and "/" not in source:
-        import gensim.downloader
-
-        path = Path(gensim.downloader.load(source, return_path=True))
+        path = _downloaded(source)
     if not path.is_file():
         raise ZS3Error(f"word vectors {source} not found: give a word2vec file with -p word_vectors <file>")
+    if path.suffix in (".kv", ".model", ".pkl"):
+        raise ZS3Error(f"word vectors {path} are a pickle, which can run code: save them with save_word2vec_format")
     try:
-        if path.suffix == ".kv":
-            return KeyedVectors.load(str(path), mmap="r")
         binary = ".bin" in path.suffixes
         return KeyedVectors.load_word2vec_format(str(path), binary=binary, limit=limit)
-    except (ValueError, EOFError, UnicodeDecodeError) as error:
+    except (ValueError, EOFError, OverflowError, MemoryError, OSError) as error:  # zlib's and gzip's are among them
         raise ZS3Error(f"word vectors {path} are not in word2vec format ({error}): save them with gensim") from error
 
 
@@ -46,7 +58,8 @@ def load_word_vectors(
     """Word vectors of class names.
 
     Arguments:
-        source: a word2vec file (text, or `.bin`, gzipped or not), a gensim `.kv`, or a name in gensim's downloader.
+        source: a word2vec file (text, or `.bin`, gzipped or not) or a name in gensim's downloader. Gensim's own `.kv`
+            is a pickle and is refused.
         names: class names.
         dim: the length every vector must have.
         norm: "unit" (L2 norm 1), "noise" (L2 norm sqrt(dim), as long as the generator's noise) or "none" (as stored).
@@ -54,7 +67,7 @@ def load_word_vectors(
 
     Returns: vectors (len(names), dim) float32, and the substitutions made, {class name: what was looked up}.
 
-    Raises ZS3Error on a missing or malformed file, a wrong dimension, a name without a vector, a value not finite.
+    Raises ZS3Error on a missing or malformed file, a wrong dimension, a name without a vector, a value not finite, a zero vector.
     """
     vectors = _open(source, limit)
     if vectors.vector_size != dim:
@@ -73,9 +86,9 @@ def load_word_vectors(
         if words != (name,):
             substitutions[name] = " + ".join(words)
     table = np.stack(rows).astype(np.float32)
-    bad = [name for name, row in zip(names, table) if not np.isfinite(row).all()]
-    if bad:
-        raise ZS3Error(f"word vectors {source} hold values that are not finite for {', '.join(bad)}")
+    for problem, bad in (("are not finite", ~np.isfinite(table).all(1)), ("are all 0", ~table.any(1))):
+        if bad.any():
+            raise ZS3Error(f"word vectors {source} hold values that {problem} for {', '.join(np.array(names)[bad])}")
     if norm != "none":
         table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
         if norm == "noise":
