@@ -58,6 +58,14 @@ def test_figure3_notebook_draws_from_the_record(record, world, tmp_path):
         assert (tmp_path / "toy" / f"fig3.{suffix}").stat().st_size > 10_000
 
 
+def test_data_notebook_shows_the_data(world, tmp_path):
+    parameters = dict(k=4, samples=3, data_root=str(world), word_vectors=str(world / "wordvectors.txt"))
+    papermill.execute_notebook(
+        FOLDER / "data.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
+    )
+    assert pictures(tmp_path / "out.ipynb") == 6  # samples, frequencies, sizes, what K takes away (two), words
+
+
 def test_a_mistake_is_answered_by_one_line_and_exit_code_1(tmp_path, capfd):
     code = main([str(FOLDER / "train.ipynb"), str(tmp_path / "out.ipynb"), "-p", "dataset", "coco"])
     lines = capfd.readouterr().err.strip().splitlines()

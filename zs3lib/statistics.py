@@ -26,14 +26,15 @@ def unseen_from(names: Iterable[str]) -> pd.Series:
 
 
 def class_frequency(counts: np.ndarray, names: Iterable[str]) -> pd.DataFrame:
-    """Per class: images that hold it, and its share of the labelled pixels in percent.
+    """Per class: images that hold it, their share of all, and its share of the labelled pixels, in percent.
 
-    `counts` is what `pixel_counts` returns.
+    `counts` is what `pixel_counts` returns; `attrs["total"]` is the number of images.
     """
     known = counts[:, :-1]
-    frame = pd.DataFrame({"images": (known > 0).sum(0), "pixels (%)": 100 * known.sum(0) / known.sum()}, index=names)
-    frame = frame.rename_axis("class").join(unseen_from(names))
-    frame.attrs["total"] = len(counts)  # of images
+    images, pixels = (known > 0).sum(0), known.sum(0)
+    columns = {"images": images, "images (%)": 100 * images / len(counts), "pixels (%)": 100 * pixels / pixels.sum()}
+    frame = pd.DataFrame(columns, index=pd.Index(names, name="class")).join(unseen_from(names))
+    frame.attrs["total"] = len(counts)
     return frame
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
@@ -29,30 +28,31 @@ def _k_legend(colours: dict[int, object]) -> list[Patch]:
 
 
 def class_frequencies(train: pd.DataFrame, val: pd.DataFrame) -> Figure:
-    """Images and pixels of every class, bars for train, dots for val; frames of `statistics.class_frequency`.
+    """Images and pixels of every class, bars for train, diamonds for val; frames of `statistics.class_frequency`.
 
-    Coloured by the K from which on the class is unseen.
+    Coloured by the K from which on the class is unseen. Background, in nearly every image, is told in the heading.
     """
-    order = train.sort_values("pixels (%)", ascending=False).index
+    ground, objects = train.iloc[0], train.iloc[1:].sort_values("pixels (%)", ascending=False)
     colours = _k_colours(train["unseen from K"])
-    stars = [mark(name, train.index[train["unseen from K"] > 0]) for name in order]
-    fig, axes = figure(1, 2, 9.5, 0.19 * len(order) + 1.9, sharey=True)
-    panels = ((f"images that hold it (%)\nof {train.attrs['total']} in train, {val.attrs['total']} in val", "share"),
-              ("labelled pixels (%)\nlogarithmic", "pixels (%)"))  # fmt: skip
-    for ax, (label, column) in zip(axes[0], panels):
-        parts = [
-            100 * part["images"] / part.attrs["total"] if column == "share" else part[column] for part in (train, val)
-        ]
-        ax.barh(stars, parts[0][order], color=[colours[k] for k in train["unseen from K"][order]], ec="0.3", lw=0.5)
-        ax.plot(parts[1][order], stars, "D", ms=4, mfc="white", mec="black", label="val")
-        ax.set_xlabel(label)
+    stars = [mark(name, objects.index[objects["unseen from K"] > 0]) for name in objects.index]
+    fig, axes = figure(1, 2, 9.5, 0.2 * len(objects) + 2.2, sharey=True)
+    for ax, column in zip(axes[0], ("images (%)", "pixels (%)")):
+        ax.barh(stars, objects[column], color=[colours[k] for k in objects["unseen from K"]], ec="0.3", lw=0.5)
+        ax.plot(val[column][objects.index], stars, "D", ms=4, mfc="white", mec="black", label="val")
         ax.grid(axis="y", visible=False)
-    axes[0, 1].set_xscale("log")
-    axes[0, 1].xaxis.set_major_formatter(PercentFormatter(decimals=None))
-    axes[0, 0].set_ylim(len(order) - 0.4, -0.6)
+    axes[0, 0].set_xlabel(
+        f"images that hold the class (%)\nof {train.attrs['total']} in train, {val.attrs['total']} in val"
+    )
+    axes[0, 1].set_xlabel("pixels of the class (% of all labelled ones)")
+    axes[0, 0].set_ylim(len(objects) - 0.4, -0.6)
     for text in axes[0, 0].get_yticklabels():
         text.set(fontsize=9, fontweight="bold" if text.get_text().startswith("★") else "normal")
-    fig.suptitle("How often each class occurs (bars: train, diamonds: val)", fontsize=12)
+    fig.suptitle(
+        "How often each class occurs (bars: train, diamonds: val)\n"
+        f"not drawn: {ground.name}, in {ground['images (%)']:.0f} % of the train images,"
+        f" {ground['pixels (%)']:.0f} % of the pixels",
+        fontsize=11,
+    )  # fmt: skip
     fig.legend(handles=_k_legend(colours), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return fig
 
@@ -71,7 +71,7 @@ def seen_and_unseen(left: pd.DataFrame) -> Figure:
         drawn = bars.bar(ks, left[column], bottom=base, color=colour, ec="white", label=name, width=0.7)
         bars.bar_label(drawn, fmt="%.0f %%", label_type="center", color="white", fontsize=10, fontweight="bold")
         base += left[column].to_numpy()
-    bars.set(title="Object pixels by class", ylabel="pixels besides background (%)")
+    bars.set(title="Object pixels of train", ylabel="pixels besides background (%)")
     bars.grid(axis="x", visible=False)
     looks = {"images (%)": ("o-", "images"), "pixels (%)": ("s--", "labelled pixels"),
              "object pixels left (%)": ("^:", "object pixels (no background)")}  # fmt: skip
