@@ -48,7 +48,7 @@ FIG3    := $(firstword $(foreach s,$(SEED),$(filter $(RUNS)/voc-k10-s$(s)/metric
 THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
 NOTEBOOK = OMP_NUM_THREADS=$(THREADS) $(PYTHON) -m zs3lib.notebooks
 
-.PHONY: help setup data tables figure lab test lint clean all-tables FORCE
+.PHONY: help setup data tables figure lab test test-kill lint clean all-tables FORCE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ lab: $(READY)  ## step through the notebooks in JupyterLab, on this machine alon
 
 test: $(READY)  ## run the tests
 	@$(PYTHON) -m pytest
+
+test-kill: $(READY)  ## kill 20 tiny runs at random moments, resume each, compare every digit
+	@$(PYTHON) tests/interruptions.py --kills 20
 
 lint: $(READY)  ## ruff over code and notebooks
 	@$(BIN)/ruff check zs3lib tests notebooks && $(BIN)/ruff format --check --quiet zs3lib tests notebooks

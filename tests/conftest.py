@@ -16,6 +16,10 @@ from zs3lib.settings import Settings
 from zs3lib.toy import world as toy
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=5, help="how many tiny runs to kill and resume (make test-kill: 20)")
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """A toy world of 24 + 8 small images, VOC and Context; tests that change it change a copy."""

@@ -77,7 +77,8 @@ class FeatureCache:
         """
         if cache := cls.open(folder):
             return cache
-        shutil.rmtree(folder, ignore_errors=True)
+        for stale in (folder, *folder.parent.glob(f"{folder.name}.*.partial")):
+            shutil.rmtree(stale, ignore_errors=True)
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
         partial.mkdir(parents=True, exist_ok=True)
         try:

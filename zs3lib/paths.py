@@ -48,6 +48,39 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             Path(temporary).unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Work in `folder` alone: another process that wants to waits, and says so. A lock ends with its process, however it ends.
+
+    What a killed process left half-written there is removed first. Raises ZS3Error where the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder.with_name(f".{folder.name}.lock"), "w")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ZS3Error(f"{folder} cannot be written ({reason}): free space there or choose another folder") from error
+    with file:
+        _lock(file, folder)
+        for half in folder.rglob(".*.tmp"):
+            half.unlink(missing_ok=True)
+        yield
+
+
+def _lock(file: IO[Any], folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another process is at work in {folder}: waiting for it", flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        pass
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename outlast a power cut, where folders can be opened (not on Windows)."""
     if os.name == "posix":

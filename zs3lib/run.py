@@ -131,37 +131,43 @@ class Run:
     def train_backbone(self) -> list[float]:
         """Stage 1, then freeze. Returns the mean loss of each epoch: none where ZS3Net's own network was given."""
         begin = time.time()
-        done = self.backbone_folder / "backbone.pt"
-        state = checkpoints.resume(done, self.backbone_key)
-        if self.pretrained == "zs3net":
-            print(f"Stage 1 is skipped: {self.settings.weights} is the network that ZS3Net's own stage 1 left.")
-        if state is None:
-            losses_ = [] if self.pretrained == "zs3net" else stage1.train_backbone(
-                self.model, self.train, self.seen_images, self.settings,
-                checkpoint=self.backbone_folder / "training.pt", key=self.backbone_key,
-            )  # fmt: skip
-            state = {"model": self.model.state_dict(), "losses": losses_, "key": self.backbone_key}
-            checkpoints.save(done, state)
-            (self.backbone_folder / "training.pt").unlink(missing_ok=True)
+        with paths.locked(self.backbone_folder):  # runs of other seeds share it
+            state = self._stage1()
         self.model.load_state_dict(state["model"])
         stage1.freeze(self.model).to(device(self.settings), memory_format=torch.channels_last)
         self.seconds["stage1"] = time.time() - begin
         self.history["stage1"] = {"loss": state["losses"]}
         return state["losses"]
 
+    def _stage1(self) -> dict:
+        done, part = self.backbone_folder / "backbone.pt", self.backbone_folder / "training.pt"
+        state = checkpoints.resume(done, self.backbone_key)
+        if self.pretrained == "zs3net":
+            print(f"Stage 1 is skipped: {self.settings.weights} is the network that ZS3Net's own stage 1 left.")
+        if state is None:
+            losses_ = [] if self.pretrained == "zs3net" else stage1.train_backbone(
+                self.model, self.train, self.seen_images, self.settings, checkpoint=part, key=self.backbone_key
+            )  # fmt: skip
+            state = {"model": self.model.state_dict(), "losses": losses_, "key": self.backbone_key}
+            checkpoints.save(done, state)
+        part.unlink(missing_ok=True)
+        return state
+
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
         seed = loading.stream(self.settings.seed, 30)
-        cache = FeatureCache.build(self.cache_folder, self.model, self.train, self.settings, seed=seed)
+        with paths.locked(self.cache_folder):
+            cache = FeatureCache.build(self.cache_folder, self.model, self.train, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin
-        words = torch.from_numpy(self.words)
-        for method in self.settings.methods:
-            begin = time.time()
-            trainer = Trainer(method, cache, words, self.split, self.settings)
-            self.heads[method] = train_head(trainer, folder=self.folder / "training", key=self.head_key).eval()
-            self.history[method] = trainer.history
-            self.seconds[method] = time.time() - begin
+        words, folder = torch.from_numpy(self.words), self.folder / "training"
+        with paths.locked(self.folder):
+            for method in self.settings.methods:
+                begin = time.time()
+                trainer = Trainer(method, cache, words, self.split, self.settings)
+                self.heads[method] = train_head(trainer, folder=folder, key=self.head_key).eval()
+                self.history[method] = trainer.history
+                self.seconds[method] = time.time() - begin
         return {name: self.history[name] for name in self.settings.methods}
 
     def evaluate(self) -> dict[str, dict]:
