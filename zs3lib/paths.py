@@ -22,6 +22,11 @@ TABLES = ROOT / "tables"
 FIGURES = ROOT / "figures"
 
 
+def run_name(dataset: str, k: int, seed: int, *, protocol: str = "paper", holdout: float = 0.0) -> str:
+    """A run's folder below runs/<profile>/: "voc-k10-s0", with "-strict" and "-holdout" where it is such a run."""
+    return f"{dataset}-k{k}-s{seed}" + "-strict" * (protocol == "strict") + "-holdout" * bool(holdout)
+
+
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears under `path` whole or not at all (temporary file, fsync, rename).

@@ -12,7 +12,7 @@ import pandas as pd
 from .audit import METRICS, published
 from .classes import DATASETS
 from .errors import ZS3Error
-from .paths import plain_name
+from .paths import plain_name, run_name
 from .seal import SCHEMA, checksum
 
 # Per table: its dataset, and the method in the records behind each of the paper's two model names.
@@ -59,15 +59,21 @@ def read_record(path: Path) -> dict:
     return record
 
 
-def read_records(runs_dir: Path | str, profile: str, seeds: Iterable[int] | None = None) -> list[dict]:
-    """Every `<runs_dir>/<profile>/<dataset>-k<K>-s<seed>/metrics.json`, sorted; only `seeds` when given.
+def read_records(
+    runs_dir: Path | str, profile: str, seeds: Iterable[int] | None = None, *, protocol: str | None = "paper"
+) -> list[dict]:
+    """Every `<runs_dir>/<profile>/<dataset>-k<K>-s<seed>[-strict]/metrics.json`, sorted; only `seeds` when given.
+
+    `protocol` "paper" or "strict" leaves out runs of the other; None keeps both. Runs scored on held-out training images
+    are left out where there are runs scored on val.
 
     Raises ZS3Error, naming the file, for one that `read_record` refuses.
     """
     folder = Path(runs_dir, plain_name(profile, "profile"))
     records = [read_record(path) for path in sorted(folder.glob("*/metrics.json"))]
-    kept = records if seeds is None else [r for r in records if r["seed"] in set(seeds)]
-    return sorted(kept, key=lambda r: (DATASETS.index(r["dataset"]), r["k"], r["seed"]))
+    kept = [r for r in records if (seeds is None or r["seed"] in set(seeds)) and protocol in (None, r["protocol"])]
+    kept = [r for r in kept if not r["settings"].get("holdout")] or kept
+    return sorted(kept, key=lambda r: (DATASETS.index(r["dataset"]), r["k"], r["seed"], r["protocol"]))
 
 
 def listed(value: object, kind: type = str) -> list | None:
@@ -107,8 +113,10 @@ def _problem(record: object) -> str | None:
 
 
 def name(record: dict) -> str:
-    """A run's name, which is its folder below runs/: "toy/voc-k10-s0"."""
-    return f"{record['profile']}/{record['dataset']}-k{record['k']}-s{record['seed']}"
+    """A run's name, which is its folder below runs/: "toy/voc-k10-s0", "toy/voc-k10-s0-strict"."""
+    holdout = record["settings"].get("holdout", 0.0)
+    kind = {"protocol": record["protocol"], "holdout": holdout}
+    return f"{record['profile']}/{run_name(record['dataset'], record['k'], record['seed'], **kind)}"
 
 
 def check_same_settings(records: list[dict]) -> None:
@@ -138,7 +146,10 @@ def _shared(record: dict, depth: int) -> dict:
         free = FREE - {"tau", "gamma"} if depth == 2 else FREE
         values |= {key: value for key, value in record["settings"].items() if key not in free}
         values["data_fingerprint"] = record["data_fingerprint"]
-        values |= {f"the content of {key}": value for key, value in record["inputs"].items()}
+        own = (
+            {"weights"} if record.get("pretrained") == "zs3net" and depth == 1 else ()
+        )  # ZS3Net has a network for each K
+        values |= {f"the content of {key}": value for key, value in record["inputs"].items() if key not in own}
     return values
 
 

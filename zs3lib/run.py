@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
-import platform
 import resource
 import shutil
-import subprocess
 import time
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
 from . import checkpoints, deeplab, features, generator, losses, paths, stage1, stage2
 from .classes import split
-from .data import loading, open_data, sbd, segmentation
+from .data import loading, open_data, sbd, segmentation, strict
 from .devices import describe, device, keep_freed_memory
 from .errors import ZS3Error
 from .evaluate import evaluate
 from .features import FeatureCache
 from .metrics import class_iou, scores
+from .provenance import file_hash, git, source_hash, versions
 from .seal import sealed
 from .settings import Settings
 from .stage2 import Head, Trainer, train_head
@@ -39,44 +35,6 @@ STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
     "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights", "pseudo", "protocol",
 )  # fmt: skip
-
-
-def _source_hash(*modules: ModuleType) -> str:
-    """Hash of what modules do: comments, docstrings and formatting left out, so that mending those redoes nothing."""
-    code = []
-    for module in modules:
-        tree = ast.parse(inspect.getsource(module))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-        code.append(ast.unparse(tree))
-    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
-
-
-def _file_hash(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def _git() -> dict:
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=paths.ROOT, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        return {"commit": git("rev-parse", "HEAD") or None, "dirty": bool(git("status", "--porcelain", "-uno"))}
-    except OSError:  # no git on this machine
-        return {"commit": None, "dirty": None}
-
-
-def versions() -> dict[str, str]:
-    """Versions a run record names."""
-    packages = ("zs3lib", "torch", "torchvision", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 class Run:
@@ -111,18 +69,21 @@ class Run:
         profile = Path(runs_root or paths.RUNS) / settings.profile
         self.folder = profile / settings.run_name
         self.inputs = {
-            "weights": _file_hash(settings.weights), "word_vectors": hashlib.sha256(self.words.tobytes()).hexdigest()[:16],
+            "weights": file_hash(settings.weights), "word_vectors": hashlib.sha256(self.words.tobytes()).hexdigest()[:16],
         }  # fmt: skip
         self.backbone_key = settings.key(
             *STAGE1_SETTINGS,
-            extra=[self.train.fingerprint, self.inputs["weights"], _source_hash(deeplab, stage1, loading, segmentation, sbd)],
+            extra=[self.train.fingerprint, self.inputs["weights"], source_hash(deeplab, stage1, loading, segmentation, sbd)],
         )  # fmt: skip
         self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.head_key = settings.key(
             *STAGE2_SETTINGS, "views",
-            extra=[self.backbone_key, self.inputs["word_vectors"], _source_hash(features, generator, losses, stage2)],
+            extra=[self.backbone_key, self.inputs["word_vectors"], source_hash(features, generator, losses, stage2, strict)],
         )  # fmt: skip
-        self.cache_folder = Path(cache_root or paths.CACHE) / f"{self.backbone_key}-s{settings.seed}-v{settings.views}"
+        self.cache_folder = (
+            Path(cache_root or paths.CACHE)
+            / f"{self.backbone_key}-{settings.protocol}-s{settings.seed}-v{settings.views}"
+        )
         self.heads: dict[str, Head] = {}
         self.history: dict[str, dict] = {}
         self.results: dict[str, dict] = {}
@@ -138,6 +99,15 @@ class Run:
         self.seconds["stage1"] = time.time() - begin
         self.history["stage1"] = {"loss": state["losses"]}
         return state["losses"]
+
+    @cached_property
+    def stage2_images(self) -> segmentation.SegmentationData:
+        """What stage 2 trains on: all training images, or under the strict protocol what takes their place."""
+        if self.settings.protocol == "strict":
+            return strict.training(
+                self.train, self.split, self.seen_images, seed=loading.stream(self.settings.seed, 40)
+            )
+        return self.train
 
     def _stage1(self) -> dict:
         done, part = self.backbone_folder / "backbone.pt", self.backbone_folder / "training.pt"
@@ -158,7 +128,7 @@ class Run:
         begin = time.time()
         seed = loading.stream(self.settings.seed, 30)
         with paths.locked(self.cache_folder):
-            cache = FeatureCache.build(self.cache_folder, self.model, self.train, self.settings, seed=seed)
+            cache = FeatureCache.build(self.cache_folder, self.model, self.stage2_images, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin
         words, folder = torch.from_numpy(self.words), self.folder / "training"
         with paths.locked(self.folder):
@@ -207,9 +177,9 @@ class Run:
             "protocol": s.protocol, "settings": s.as_dict(), "seen": [self.split.names[i] for i in self.split.seen],
             "unseen": list(self.split.unseen_names), "methods": self.results, "history": self.history,
             "pretrained": self.pretrained, "word_substitutions": self.substitutions, "train_images": len(self.train),
-            "stage1_images": len(self.seen_images), "val_images": len(self.val),
+            "stage1_images": len(self.seen_images), "stage2_layouts": strict.RULE[s.protocol], "val_images": len(self.val),
             "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}", "inputs": self.inputs,
-            "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": _git(),
+            "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": git(),
             "device": describe(device(s)), "seconds": self.seconds, "wall_s": time.time() - self.started,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -40,6 +40,7 @@ class Settings:
 
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
+    `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`);
     `holdout` is the share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
     ZS3Net upsamples.
     """
@@ -160,7 +161,7 @@ class Settings:
 
     @property
     def run_name(self) -> str:
-        return f"{self.dataset}-k{self.k}-s{self.seed}"
+        return paths.run_name(self.dataset, self.k, self.seed, protocol=self.protocol, holdout=self.holdout)
 
 
 def _coerce(name: str, value: object, kind: type) -> object:
