@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zs3lib import Run, Settings, checkpoints, features, load_heads, split
+from zs3lib import Run, Settings, checkpoints, features, load_heads, split, stage1
 from zs3lib.classes import UNSEEN_ORDER, VOC_CLASSES
 from zs3lib.data import loading, open_data
 from zs3lib.evaluate import evaluate
@@ -277,6 +278,30 @@ def test_stage_1_broken_in_the_middle_of_an_epoch(settings, tmp_path, monkeypatc
     again = opened("broken")
     assert again.train_backbone() == losses and 0 not in reads[14:]
     assert same(straight.model.state_dict(), again.model.state_dict())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 60])
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_schedules_of_any_length_rise_and_fall_to_nothing(settings, steps, optimiser):
+    s = settings(stage1_optimiser=optimiser, stage1_lr=0.1)
+    step, schedule = stage1._optimiser(stage1.build_model(s, 21), s, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(step.param_groups[0]["lr"])
+        step.step()
+        schedule.step()
+    assert all(0 < rate <= 0.1 for rate in rates)
+    if steps > 2:
+        assert rates[-1] < 0.3 * max(rates)
+
+
+@pytest.mark.parametrize("trains, kept", [("decoder", True), ("all", False)])
+def test_stage_1_may_keep_the_pretrained_backbone_to_the_byte(settings, tmp_path, same, trains, kept):
+    run = Run(settings(stage1_trains=trains), runs_root=tmp_path, cache_root=tmp_path)
+    before = {part: copy.deepcopy(getattr(run.model, part).state_dict()) for part in ("backbone", "decoder")}
+    run.train_backbone()
+    assert same(before["backbone"], run.model.backbone.state_dict()) == kept
+    assert not same(before["decoder"], run.model.decoder.state_dict())
 
 
 def test_augmented_batches_do_not_depend_on_workers(settings, world):

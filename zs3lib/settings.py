@@ -38,6 +38,7 @@ def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
 class Settings:
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
 
+    `stage1_trains` is "all", or "decoder" (ASPP, decoder and classifier) to keep the pretrained backbone as it is;
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
     `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`);
@@ -75,6 +76,7 @@ class Settings:
     stage1_steps: int = 0
     stage1_optimiser: str = "sgd"
     stage1_lr: float = 0.007
+    stage1_trains: str = "all"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     # stage 2
@@ -128,6 +130,7 @@ class Settings:
             "backbone": BACKBONES, "noise": NOISES, "classifier_loss": ("mean", "sum"), "loss_at": ("image", "feature"),
             "word_norm": ("unit", "none", "noise"), "zs_weights": ("paper", "normalised"), "pseudo": ("fresh", "same"),
             "protocol": ("paper", "strict"), "stage1_optimiser": ("sgd", "adamw"),
+            "stage1_trains": ("all", "decoder"),
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -199,7 +202,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
-            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=6e-4, views=2,
+            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, stage1_trains="decoder", views=2,
             stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),

@@ -50,14 +50,16 @@ def _optimiser(
 
     "adamw", in one cycle, gets further in the few hundred steps of a toy run.
     """
+    kept = [p for p in model.backbone.parameters() if p.requires_grad]
     fresh = [p for part in (model.aspp, model.decoder, model.classifier) for p in part.parameters()]
     if settings.stage1_optimiser == "adamw":
-        optimiser = torch.optim.AdamW(model.parameters(), lr=settings.stage1_lr, weight_decay=0.01, fused=True)
+        optimiser = torch.optim.AdamW([*kept, *fresh], lr=settings.stage1_lr, weight_decay=0.01, fused=True)
+        total = max(steps, 3)  # rise and fall need a step each, however short the training
         return optimiser, torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.stage1_lr, total_steps=steps, pct_start=0.2
+            optimiser, settings.stage1_lr, total_steps=total, pct_start=max(0.2, 2 / total)
         )
     groups = [
-        {"params": list(model.backbone.parameters()), "lr": settings.stage1_lr},
+        {"params": kept, "lr": settings.stage1_lr},
         {"params": fresh, "lr": 10 * settings.stage1_lr},
     ]
     optimiser = torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True)
@@ -78,6 +80,7 @@ def train_backbone(
     """
     where = device(settings)
     model.to(where, memory_format=torch.channels_last)
+    model.backbone.requires_grad_(settings.stage1_trains == "all")
     per_epoch = max(1, len(indices) // settings.batch_size)
     epochs = max(1, round(settings.stage1_steps / per_epoch)) if settings.stage1_steps else settings.stage1_epochs
     optimiser, schedule = _optimiser(model, settings, epochs * per_epoch)
@@ -104,6 +107,8 @@ def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int
     pictures = Augmented(data, indices, settings, seed=stream(seed, 12), epoch=epoch)
     loader = batches(pictures, settings, order=order, drop_last=len(indices) >= settings.batch_size)
     model.train()
+    if settings.stage1_trains == "decoder":
+        model.backbone.eval()  # batch statistics too stay those of the pretraining
     total = torch.zeros((), device=where)
     for images, labels in loader:
         images = images.to(where, memory_format=torch.channels_last, non_blocking=True)
