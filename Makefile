@@ -38,7 +38,7 @@ RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/figure3.py zs3lib/notebooks.py zs3lib/statistics.py \
-           zs3lib/protocols.py
+           zs3lib/protocols.py zs3lib/report.py
 PLOTS   := $(wildcard zs3lib/plots/*.py)
 TOY     := $(wildcard zs3lib/toy/*.py)
 CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
@@ -50,14 +50,17 @@ ASKED    = $(if $(findstring command,$(origin $(1))),$($(1)),$(2))
 PAIRS   := $(foreach d,$(call ASKED,DATASETS,voc),$(foreach k,$(call ASKED,K,10),$(foreach s,$(SEED),\
              $(foreach p,paper strict,$(call record,$(d),$(k),$(s),$(p))))))
 FIG3    := $(firstword $(foreach s,$(SEED),$(filter $(RUNS)/voc-k10-s$(s)/metrics.json,$(RECORDS))))
+# What the report holds besides tables, Fig. 3 and the trainings: notebooks that explain, and that ask a finished run.
+STORIES := $(patsubst %,$(RUNS)/%.ipynb,$(filter $(basename $(notdir $(wildcard notebooks/*.ipynb))),method data new_class diagnose))
+PAGES   := $(RUNS)/tables.ipynb $(if $(FIG3),$(RUNS)/figure3.ipynb) $(STORIES) $(RECORDS:metrics.json=train.ipynb)
 # Threads for each job, from the number of jobs that make runs at a time.
 THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
 NOTEBOOK = OMP_NUM_THREADS=$(THREADS) $(PYTHON) -m zs3lib.notebooks
 
-.PHONY: help setup data tables protocol figure lab test test-kill lint clean all-tables FORCE
+.PHONY: help setup data tables protocol figure lab test test-kill lint clean all-tables FORCE report test-browser
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  settings: PROFILE=toy|lite|paper  DATASETS="voc context"  K="2 4 6 8 10"  SEED="0"  PARAMS="-p name value ..."'
 
 setup: $(READY)  ## install everything into .venv (or the active conda environment)
@@ -79,6 +82,9 @@ protocol: $(READY)  ## train what is missing under both protocols (VOC, K = 10),
 figure: $(READY)  ## Fig. 3 alone
 	@$(MAKE) --no-print-directory $(FIGURES)/fig3.png
 
+report: $(READY)  ## the executed notebooks as HTML, and an index with tables and figures: report/index.html
+	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) report/index.html
+
 data/toy/ready: $(TOY)
 	@OMP_NUM_THREADS=$(JOBS) $(PYTHON) -m zs3lib.toy --root data/toy
 	@touch $@
@@ -89,9 +95,10 @@ $(call record,$(1),$(2),$(3),$(4)): notebooks/train.ipynb $$(CODE) $$(DATA)$(if 
 endef
 $(foreach d,$(DATASETS),$(foreach k,$(K),$(foreach s,$(SEED),$(foreach p,paper strict,$(eval $(call RECORD,$(d),$(k),$(s),$(p)))))))
 
-# The tables change when other runs are asked for, even where no run is newer.
-$(TABLES)/.grid: FORCE
-	@mkdir -p $(@D); echo "$(DATASETS) / $(K) / $(SEED)" | cmp -s - $@ || echo "$(DATASETS) / $(K) / $(SEED)" > $@
+# The tables and the report change when other runs are asked for, even where no run is newer.
+GRID := $(PROFILE) / $(DATASETS) / $(K) / $(SEED)
+$(TABLES)/.grid report/.grid: FORCE
+	@mkdir -p $(@D); echo "$(GRID)" | cmp -s - $@ || echo "$(GRID)" > $@
 
 $(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py zs3lib/audit.py $(PLOTS) $(RECORDS) $(TABLES)/.grid
 	@$(NOTEBOOK) $< $(RUNS)/tables.ipynb -p profile $(PROFILE) -p ks "$(K)" -p datasets "$(DATASETS)" -p seeds "$(SEED)"
@@ -105,6 +112,16 @@ $(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py $(PLOTS) $(FIG3)
 	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
 	@touch $@
 
+$(STORIES): $(RUNS)/%.ipynb: notebooks/%.ipynb $(CODE) $(PLOTS) $(DATA) $(FIG3)
+	@$(NOTEBOOK) $< $@ -p profile $(PROFILE)
+
+# A training whose record was not made by make has no executed notebook, and so no page: `find` passes on those that exist.
+report/index.html: $(TABLES)/table1.txt $(if $(FIG3),$(FIGURES)/fig3.png) $(STORIES) $(RECORDS) zs3lib/report.py zs3lib/tables.py \
+                   zs3lib/records.py $(wildcard zs3lib/resources/report/*) report/.grid
+	@rm -f report/*.html
+	@$(PYTHON) -m zs3lib.report $$(find $(PAGES) -maxdepth 0 2>/dev/null) --out report --profile $(PROFILE) --ks $(K) \
+	  --datasets $(DATASETS) --seeds $(SEED)
+
 lab: $(READY)  ## step through the notebooks in JupyterLab, on this machine alone (localhost, with a token)
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False notebooks
 
@@ -114,8 +131,11 @@ test: $(READY)  ## run the tests
 test-kill: $(READY)  ## kill 20 tiny runs at random moments, resume each, compare every digit
 	@$(PYTHON) tests/interruptions.py --kills 20
 
+test-browser: $(READY)  ## every notebook, as it is, in JupyterLab with chromium; pictures in screenshots/
+	@ZS3_BROWSER=defaults $(PYTHON) -m pytest tests/browser
+
 lint: $(READY)  ## ruff over code and notebooks
 	@$(BIN)/ruff check zs3lib tests notebooks && $(BIN)/ruff format --check --quiet zs3lib tests notebooks
 
 clean:  ## remove runs, caches, the toy world, and toy tables and figures
-	rm -rf runs/toy cache data/toy tables/toy figures/toy
+	rm -rf runs/toy cache data/toy tables/toy figures/toy report screenshots

@@ -31,7 +31,7 @@ def checkout(world, weights, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def make(checkout, world, weights):
-    """Run `make tables` in the copy, on a tiny grid; returns the finished process."""
+    """Run `make tables`, or another target, in the copy on a tiny grid; returns the finished process."""
     parameters = {
         "data_root": world, "weights": weights, "word_vectors": world / "wordvectors.txt", "stage1_epochs": 1,
         "stage2_epochs": 2, "warmup_epochs": 1, "device": "cpu",
@@ -39,9 +39,9 @@ def make(checkout, world, weights):
     words = " ".join(f"-p {name} {value}" for name, value in parameters.items())
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
 
-    def run(*extra: str, more: str = "") -> subprocess.CompletedProcess:
+    def run(*extra: str, more: str = "", target: str = "tables") -> subprocess.CompletedProcess:
         command = [
-            "make", "tables", "DATASETS=voc", "K=10", f"BIN={Path(sys.executable).parent}", "READY=installed",
+            "make", target, "DATASETS=voc", "K=10", f"BIN={Path(sys.executable).parent}", "READY=installed",
             f"PARAMS={words} -p options '{json.dumps(TINY)}' {more}", *extra,
         ]  # fmt: skip
         return subprocess.run(
@@ -53,7 +53,7 @@ def make(checkout, world, weights):
 
 def products(checkout: Path) -> dict[str, int]:
     """Modification time of every file that make has made."""
-    folders = ("runs", "tables", "figures")
+    folders = ("runs", "tables", "figures", "report")
     return {str(p): p.stat().st_mtime_ns for f in folders for p in (checkout / f).rglob("*") if p.is_file()}
 
 
@@ -84,7 +84,14 @@ def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, m
     changed = {Path(p).name for p in after if after[p] != before.get(p)}
     assert changed == {"fig3.png", "fig3.pdf", "figure3.ipynb"}
 
+    # The notebooks that explain are run by test_notebooks.py, on settings of their own.
+    assert make("STORIES=", target="report").returncode == 0
+    built = {name: moment for name, moment in products(checkout).items() if name not in after}
+    assert {Path(p).name for p in built} == {"index.html", "tables.html", "figure3.html", "voc-k10-s0.html", ".grid"}
+    assert make("STORIES=", target="report").returncode == 0 and products(checkout) == after | built
+
 
 def test_help_lists_the_targets():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
-    assert all(f"make {target}" in done.stdout for target in ("setup", "data", "tables", "figure", "test", "lint"))
+    targets = ("setup", "data", "tables", "figure", "report", "test", "test-browser", "lint", "clean")
+    assert all(f"  make {target} " in done.stdout for target in targets)

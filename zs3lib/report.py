@@ -201,7 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run records (default: %(default)s)")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the figures (default: %(default)s)")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="only these datasets' tables (default: both)")
-    parser.add_argument("--ks", nargs="+", type=int, metavar="K", help="only these K (default: the paper's and all run)")
+    parser.add_argument(
+        "--ks", nargs="+", type=int, metavar="K", help="only these K (default: the paper's and all run)"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only runs of these seeds (default: all)")
     args = parser.parse_args(arguments)
     try:
