@@ -57,7 +57,7 @@ PAGES   := $(RUNS)/tables.ipynb $(if $(FIG3),$(RUNS)/figure3.ipynb) $(STORIES) $
 THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
 NOTEBOOK = OMP_NUM_THREADS=$(THREADS) $(PYTHON) -m zs3lib.notebooks
 
-.PHONY: help setup data tables protocol figure lab test test-kill lint clean all-tables FORCE report test-browser
+.PHONY: help setup data tables protocol figure report lab test test-kill test-browser lint clean all-tables FORCE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
