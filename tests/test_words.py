@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from zs3lib import wordfile
 from zs3lib.classes import CLASSES
 from zs3lib.errors import ZS3Error
 from zs3lib.words import load_word_vectors
@@ -69,7 +71,11 @@ def test_text_gzip_and_binary_are_the_same_and_a_pickle_is_refused(tmp_path):
     vectors.save_word2vec_format(str(tmp_path / "w.bin"), binary=True)
     vectors.save(str(tmp_path / "w.kv"))
     assert "run code" in fails(str(tmp_path / "w.kv"))
-    for name in ("w.txt", "w.txt.gz", "w.bin"):
+    packed = gzip.compress((tmp_path / "w.bin").read_bytes())
+    for name in ("w.bin.gz", "google.gz"):  # gensim's downloader names its binary file <model>.gz
+        (tmp_path / name).write_bytes(packed)
+    for name in ("w.txt", "w.txt.gz", "w.bin", "w.bin.gz", "google.gz"):
+        assert wordfile.is_binary(tmp_path / name) == (not name.startswith("w.txt"))
         found, _ = load_word_vectors(str(tmp_path / name), ("cat", "cow"), dim=3, norm="none")
         assert found.tolist() == [[4, 5, 6], [1, 2, 3]], name
 
@@ -116,3 +122,69 @@ def test_a_missing_file_and_a_folder(tmp_path):
 def test_only_the_most_frequent_words_are_read(tmp_path):
     source = write(tmp_path / "w.txt", {"cow": [1, 2, 3], "cat": [4, 5, 6]})
     assert "'cat'" in fails(source, ("cat",), limit=1)
+
+
+# ---- large files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory):
+    """A binary file as large as the limit for being read whole, the words that matter spread over it."""
+    path, count = tmp_path_factory.mktemp("words") / "google.bin", 50_000
+    table = np.random.default_rng(0).standard_normal((count, 300)).astype(np.float32)
+    words = [f"w{i}" for i in range(count)]
+    for place, word in ((7, "cow"), (3_000, "airplane"), (20_000, "tv"), (40_000, "potted"), (count - 1, "plant")):
+        words[place] = word
+    with open(path, "wb") as file:
+        file.write(f"{count} 300\n".encode())
+        for word, row in zip(words, table):
+            file.write(word.encode() + b" " + row.tobytes())
+    return path, dict(zip(words, table))
+
+
+def test_of_a_large_file_only_the_needed_words_are_kept_in_memory(google, tmp_path):
+    path, table = google
+    assert path.stat().st_size > wordfile.LARGE
+    names = ("cow", "aeroplane", "tvmonitor", "pottedplant")
+    tracemalloc.start()
+    vectors, made = load_word_vectors(str(path), names, norm="none", cache=tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * path.stat().st_size
+    assert made == {"aeroplane": "airplane", "tvmonitor": "tv", "pottedplant": "potted + plant"}
+    expected = [table["cow"], table["airplane"], table["tv"], (table["potted"] + table["plant"]) / 2]
+    np.testing.assert_allclose(vectors, expected, rtol=1e-6)
+
+
+def test_a_large_file_is_read_once_for_all_classes(google, tmp_path, monkeypatch):
+    path, table = google
+    load_word_vectors(str(path), ("cow",), cache=tmp_path)
+    monkeypatch.setattr(wordfile, "records", None)
+    vectors, _ = load_word_vectors(str(path), ("aeroplane", "pottedplant"), norm="none", cache=tmp_path)
+    np.testing.assert_array_equal(vectors[0], table["airplane"])
+    (small,) = (tmp_path / "words").iterdir()
+    assert small.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("kind", ["txt", "txt.gz", "bin", "bin.gz"])
+def test_an_excerpt_has_the_same_vectors_as_the_whole(tmp_path, kind, monkeypatch):
+    from gensim.models import KeyedVectors
+
+    rows = {"a": [1, 2, 3], "cow": [0.1, 1e-30, -3], "\u00e9t\u00e9": [5, 6, 7], "cat": [4, 5, 6.5], "dog": [1, 1, 10]}
+    vectors = KeyedVectors.load_word2vec_format(write(tmp_path / "whole.txt", rows))
+    vectors.save_word2vec_format(str(tmp_path / f"w.{kind}"), binary=kind.startswith("bin"))
+    expected, _ = load_word_vectors(str(tmp_path / f"w.{kind}"), ("dog", "cow", "cat"), dim=3, norm="none")
+    monkeypatch.setattr(wordfile, "LARGE", 0)
+    monkeypatch.setattr(wordfile, "BLOCK", 5)  # a record lies across many blocks
+    found, _ = load_word_vectors(str(tmp_path / f"w.{kind}"), ("dog", "cow", "cat"), dim=3, norm="none", cache=tmp_path)
+    np.testing.assert_array_equal(found, expected)
+    assert "cat" in fails(str(tmp_path / f"w.{kind}"), ("car",), cache=tmp_path)
+    assert "'dog'" in fails(str(tmp_path / f"w.{kind}"), ("dog",), limit=4, cache=tmp_path)
+
+
+@pytest.mark.parametrize("cut", [3, 200, 60_000_000 - 5_000])
+def test_a_large_file_that_ends_early_is_refused_and_leaves_no_excerpt(google, tmp_path, cut, monkeypatch):
+    monkeypatch.setattr(wordfile, "LARGE", 0)
+    (tmp_path / "half.bin").write_bytes(google[0].read_bytes()[:cut])
+    assert "half.bin" in fails(str(tmp_path / "half.bin"), dim=300, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*"))

@@ -61,7 +61,7 @@ class Run:
             open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout) for part in ("train", "val")
         )
         self.words, self.substitutions = load_word_vectors(
-            settings.word_vectors, self.split.names, norm=settings.word_norm
+            settings.word_vectors, self.split.names, norm=settings.word_norm, cache=Path(cache_root or paths.CACHE)
         )
         self.seen_images = stage1.images_without(self.train, self.split)
         self.model = stage1.build_model(settings, len(self.split.names))

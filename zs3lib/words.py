@@ -1,4 +1,4 @@
-"""Word vectors of class names, through gensim's KeyedVectors."""
+"""Word vectors of class names, through gensim's KeyedVectors; of a large file only the words that are needed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from . import wordfile
+from .classes import CLASSES
 from .errors import ZS3Error
-from .paths import plain_name
+from .paths import CACHE, plain_name
 
 # Spellings to try, in order, when a class name itself is not in the vocabulary. A tuple is averaged over its words.
 SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
@@ -20,6 +22,11 @@ SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "pottedplant": ("potted_plant", ("potted", "plant")),
     "tvmonitor": ("television", "tv", ("tv", "monitor")),
 }
+
+
+def candidates(name: str) -> list[tuple[str, ...]]:
+    """The words whose mean may stand for a class, in the order they are tried: its own name first."""
+    return [(word,) if isinstance(word, str) else word for word in (name, *SPELLINGS.get(name, ()))]
 
 
 def _downloaded(name: str) -> Path:
@@ -35,7 +42,8 @@ def _downloaded(name: str) -> Path:
         ) from error
 
 
-def _open(source: str, limit: int | None):
+def _open(source: str, names: tuple[str, ...], limit: int | None, cache: Path):
+    """The file behind `source`, and gensim's KeyedVectors of it; of a large file, of the words these names may need."""
     from gensim.models import KeyedVectors  # here, so that the core imports without the notebook packages
 
     path = Path(source)
@@ -46,40 +54,50 @@ def _open(source: str, limit: int | None):
     if path.suffix in (".kv", ".model", ".pkl"):
         raise ZS3Error(f"word vectors {path} are a pickle, which can run code: save them with save_word2vec_format")
     try:
-        binary = ".bin" in path.suffixes
-        return KeyedVectors.load_word2vec_format(str(path), binary=binary, limit=limit)
+        small = path
+        if path.stat().st_size > wordfile.LARGE:
+            every = {*names, *(name for classes in CLASSES.values() for name in classes)}  # one excerpt for all runs
+            words = {word for name in every for spelling in candidates(name) for word in spelling}
+            small, limit = wordfile.excerpt(path, words, cache / "words", limit=limit), None
+        return path, KeyedVectors.load_word2vec_format(str(small), binary=wordfile.is_binary(small), limit=limit)
     except (ValueError, EOFError, OverflowError, MemoryError, OSError) as error:  # zlib's and gzip's are among them
         raise ZS3Error(f"word vectors {path} are not in word2vec format ({error}): save them with gensim") from error
 
 
 def load_word_vectors(
-    source: str, names: tuple[str, ...], *, dim: int = 300, norm: str = "unit", limit: int | None = 1_000_000
+    source: str,
+    names: tuple[str, ...],
+    *,
+    dim: int = 300,
+    norm: str = "unit",
+    limit: int | None = None,
+    cache: Path = CACHE,
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Word vectors of class names.
 
     Arguments:
-        source: a word2vec file (text, or `.bin`, gzipped or not) or a name in gensim's downloader. Gensim's own `.kv`
+        source: a word2vec file (text or binary, gzipped or not) or a name in gensim's downloader. Gensim's own `.kv`
             is a pickle and is refused.
         names: class names.
         dim: the length every vector must have.
         norm: "unit" (L2 norm 1), "noise" (L2 norm sqrt(dim), as long as the generator's noise) or "none" (as stored).
-        limit: read only the most frequent words of a large file.
+        limit: look only among the so many most frequent words of the file.
+        cache: where the few words of a large file are kept (`words/`), so that it is read once.
 
     Returns: vectors (len(names), dim) float32, and the substitutions made, {class name: what was looked up}.
 
     Raises ZS3Error on a missing or malformed file, a wrong dimension, a name without a vector, a value not finite, a zero vector.
     """
-    vectors = _open(source, limit)
+    path, vectors = _open(source, names, limit, cache)
     if vectors.vector_size != dim:
         raise ZS3Error(f"word vectors {source} have {vectors.vector_size} dimensions: {dim} are needed")
     rows, substitutions = [], {}
     for name in names:
-        for spelling in (name, *SPELLINGS.get(name, ())):
-            words = (spelling,) if isinstance(spelling, str) else spelling
+        for words in candidates(name):
             if all(word in vectors for word in words):
                 break
         else:
-            near = difflib.get_close_matches(name, vectors.index_to_key[:200_000], 3)
+            near = difflib.get_close_matches(name, wordfile.vocabulary(path, 200_000), 3)
             hint = f"; nearest spellings there: {', '.join(near)}" if near else ""
             raise ZS3Error(f"word vectors {source} have no vector for '{name}'{hint}")
         rows.append(np.mean([vectors[word] for word in words], axis=0))
