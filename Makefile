@@ -38,9 +38,10 @@ RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/figure3.py zs3lib/notebooks.py zs3lib/statistics.py \
-           zs3lib/protocols.py zs3lib/report.py
+           zs3lib/protocols.py zs3lib/report.py \
+           zs3lib/finished.py zs3lib/new_classes.py zs3lib/diagnose.py
 PLOTS   := $(wildcard zs3lib/plots/*.py)
-TOY     := $(wildcard zs3lib/toy/*.py)
+TOY     := $(filter-out zs3lib/toy/strangers.py,$(wildcard zs3lib/toy/*.py))
 CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
 DATA    := $(if $(filter toy,$(PROFILE)),data/toy/ready)
 record   = $(RUNS)/$(1)-k$(2)-s$(3)$(if $(filter strict,$(4)),-strict)/metrics.json

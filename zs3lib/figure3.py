@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from . import checkpoints
-from .classes import Split, split
-from .data import SegmentationData, open_data
+from .classes import Split
+from .data import SegmentationData
 from .errors import ZS3Error
 from .evaluate import predict
-from .records import MODELS, read_record
-from .run import backbone_file, load_heads
-from .settings import Settings
+from .finished import open_run
+from .records import MODELS
 
 METHODS = ("zs3net", "ours")
 VISIBLE = 0.03  # share of an image's pixels from which on a class counts as shown
@@ -61,32 +58,14 @@ def examples(
 
     Raises ZS3Error naming the file that is missing, and the command that makes it.
     """
-    folder = Path(run_folder).absolute()
-    profile, run = folder.parts[-2:]
-    numbers = zip(("K", "SEED"), re.findall(r"\d+", run))
-    command = " ".join([f"make runs/{profile}/{run}/metrics.json PROFILE={profile}", *map("=".join, numbers)])
-    again = f"remove runs/{profile}/{run}, then {command}"
-    if not (folder / "metrics.json").is_file():
-        raise ZS3Error(f"{folder / 'metrics.json'} not found: {command}")
-    record = read_record(folder / "metrics.json")
-    if not (folder / "heads.pt").is_file():
-        raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
-    saved = checkpoints.load_weights(folder / "heads.pt")
-    if not (backbone := backbone_file(folder, saved)).is_file():
-        raise ZS3Error(f"{backbone} not found: {again}")
-    if lost := [MODELS[method] for method in METHODS if method not in saved["heads"]]:
-        raise ZS3Error(f"{profile}/{run} was run without {', '.join(lost)}: {again}")
-    changes = {key: value for key, value in {"data_root": data_root, "device": device}.items() if value}
-    settings = Settings.make(**record["settings"] | changes)
-    parts = split(settings.dataset, settings.k)
-    data = open_data(settings.dataset, settings.data_root, "val", holdout=settings.holdout)
+    run = open_run(run_folder, methods=METHODS, data_root=data_root, device=device)
+    data, parts = run.open_data("val"), run.split
     indices = choose(shares(data), parts, count) if not images else _indices(data, images)
-    model, heads = load_heads(folder, settings, len(parts.names))
-    classifiers = {MODELS[method]: heads[method].classifier for method in METHODS}
+    classifiers = {MODELS[method]: run.heads[method].classifier for method in METHODS}
     rows = []
     for i in indices:
         image, labels = data.load(i)
-        found = {title: p.cpu().numpy() for title, p in predict(model, classifiers, image, settings).items()}
+        found = {title: p.cpu().numpy() for title, p in predict(run.model, classifiers, image, run.settings).items()}
         rows.append({"id": data.ids[i], "Input": np.asarray(image), "Ground truth": labels} | found)
     return rows, parts
 

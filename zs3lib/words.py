@@ -25,8 +25,15 @@ SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
 
 
 def candidates(name: str) -> list[tuple[str, ...]]:
-    """The words whose mean may stand for a class, in the order they are tried: its own name first."""
-    return [(word,) if isinstance(word, str) else word for word in (name, *SPELLINGS.get(name, ()))]
+    """The words whose mean may stand for a class, in the order they are tried: its own name first.
+
+    "school bus" is looked up also as school_bus, schoolbus and school + bus, "Zebra" also as zebra.
+    """
+    parts = name.split()
+    several = ("_".join(parts), "".join(parts), tuple(parts)) if len(parts) > 1 else ()
+    tried = [(word,) if isinstance(word, str) else word for word in (name, *SPELLINGS.get(name, ()), *several)]
+    lower = name.lower()
+    return tried if lower == name else tried + candidates(lower)
 
 
 def _downloaded(name: str) -> Path:
@@ -64,6 +71,22 @@ def _open(source: str, names: tuple[str, ...], limit: int | None, cache: Path):
         raise ZS3Error(f"word vectors {path} are not in word2vec format ({error}): save them with gensim") from error
 
 
+def _nearest(path: Path, vectors, name: str) -> str:
+    """The end of an error's line: known words near to `name` by spelling, and by meaning to those of its parts known."""
+    parts = name.lower().replace("_", " ").split()
+    unknown, known = ([part for part in parts if (part in vectors) == wanted] for wanted in (False, True))
+    hints = [f": '{part}' is unknown" for part in unknown if len(parts) > 1]
+    vocabulary = wordfile.vocabulary(path, 200_000)
+    for part in dict.fromkeys((name, *unknown)):
+        if near := difflib.get_close_matches(part, vocabulary, 3):
+            hints.append(f"; nearest spellings there: {', '.join(near)}")
+            break
+    if known and unknown:
+        near = [word for word, _ in vectors.most_similar(known, topn=3)]
+        hints.append(f"; nearest in meaning to {' + '.join(known)}: {', '.join(near)}")
+    return "".join(hints)
+
+
 def load_word_vectors(
     source: str,
     names: tuple[str, ...],
@@ -97,9 +120,7 @@ def load_word_vectors(
             if all(word in vectors for word in words):
                 break
         else:
-            near = difflib.get_close_matches(name, wordfile.vocabulary(path, 200_000), 3)
-            hint = f"; nearest spellings there: {', '.join(near)}" if near else ""
-            raise ZS3Error(f"word vectors {source} have no vector for '{name}'{hint}")
+            raise ZS3Error(f"word vectors {source} have no vector for '{name}'{_nearest(path, vectors, name)}")
         rows.append(np.mean([vectors[word] for word in words], axis=0))
         if words != (name,):
             substitutions[name] = " + ".join(words)
