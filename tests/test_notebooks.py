@@ -66,6 +66,14 @@ def test_data_notebook_shows_the_data(world, tmp_path):
     assert pictures(tmp_path / "out.ipynb") == 6  # samples, frequencies, sizes, what K takes away (two), words
 
 
+def test_new_class_notebook_segments_words_that_the_run_never_saw(record, tmp_path):
+    parameters = dict(words="zebra, van", trials=1, trial_words="zebra", runs_root=str(record.parents[2]), device="cpu")
+    papermill.execute_notebook(
+        FOLDER / "new_class.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
+    )
+    assert pictures(tmp_path / "out.ipynb") == 2  # the segmentation, the probability of each new class
+
+
 def test_a_mistake_is_answered_by_one_line_and_exit_code_1(tmp_path, capfd):
     code = main([str(FOLDER / "train.ipynb"), str(tmp_path / "out.ipynb"), "-p", "dataset", "coco"])
     lines = capfd.readouterr().err.strip().splitlines()

@@ -188,3 +188,22 @@ def test_a_large_file_that_ends_early_is_refused_and_leaves_no_excerpt(google, t
     (tmp_path / "half.bin").write_bytes(google[0].read_bytes()[:cut])
     assert "half.bin" in fails(str(tmp_path / "half.bin"), dim=300, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*"))
+
+
+def test_names_of_several_words_and_in_capitals(tmp_path):
+    source = write(tmp_path / "w.txt", {"school_bus": [1, 2], "fire": [2, 0], "truck": [0, 4], "beachball": [3, 3]})
+    names = ("school bus", "fire truck", "beach ball", "Truck")
+    vectors, made = load_word_vectors(source, names, dim=2, norm="none")
+    assert vectors.tolist() == [[1, 2], [1, 2], [3, 3], [0, 4]]
+    assert made == {
+        "school bus": "school_bus",
+        "fire truck": "fire + truck",
+        "beach ball": "beachball",
+        "Truck": "truck",
+    }
+
+
+def test_a_partly_known_name_offers_neighbours_in_meaning(tmp_path):
+    rows = {"bus": [1, 0.1, 0], "van": [1, 0.2, 0], "coach": [0.9, 0, 0.1], "tree": [0, 0, 1], "apple": [0, 1, 0]}
+    message = fails(write(tmp_path / "w.txt", rows), ("school bus",))
+    assert "'school' is unknown" in message and "nearest in meaning to bus: van, coach" in message

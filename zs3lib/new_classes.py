@@ -231,7 +231,7 @@ def fit(head: Head, vectors: Tensor, *, weight: float, seed: int = 0) -> tuple[n
             schedule.step()
             losses.append(loss.item())
         generator.train(was_training)
-    classifier = nn.Linear(old.in_features, count, device=where).requires_grad_(False)
+    classifier = nn.utils.skip_init(nn.Linear, old.in_features, count, device=where).requires_grad_(False)
     with torch.no_grad():
         classifier.weight.copy_(torch.cat([old.weight, rows.weight]))
         classifier.bias.copy_(torch.cat([old.bias, rows.bias]))

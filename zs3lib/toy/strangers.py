@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..classes import VOC_CLASSES
 from ..errors import ZS3Error
@@ -20,6 +20,7 @@ from ..evaluate import predict
 from ..finished import FinishedRun
 from ..metrics import class_iou, confusion_matrix
 from ..new_classes import add_classes, fit
+from ..stage2 import Head
 from .attributes import EXTRA, TABLE
 from .render import Item, labels, render_scene
 from .scenes import SETTINGS, _band, _mild, _pick, _spread, companions
@@ -30,8 +31,8 @@ STREAM = 2  # VOC's and Context's pictures of a seed are streams 0 and 1: none o
 
 
 def drawable(words: Sequence[str]) -> list[str]:
-    """Those of `words` that the toy world can draw and that VOC does not list."""
-    return [word for word in words if word in TABLE and word not in VOC_CLASSES]
+    """Those of `words`, each once, that the toy world can draw and that VOC does not list."""
+    return [word for word in dict.fromkeys(map(str.strip, words)) if word in TABLE and word not in VOC_CLASSES]
 
 
 def kin(word: str) -> str:
@@ -90,16 +91,15 @@ def trial(
         "known before", "known after": mean IoU, on the same pictures, of the known classes in them, without and with the
         new class; "taken for": the class that most of the word's pixels are given to, with the new class.
     """
-    rows = {}
+    rows, chance = {}, None
     for word in words:
         segmenter = add_classes(run, word, method=method)
         names, new = segmenter.names, len(segmenter.names) - 1
         similarity = torch.cosine_similarity(segmenter.vectors[1:new], segmenter.vectors[new:])
         nearest = 1 + int(similarity.argmax())
         classifiers = {"known": run.heads[method].classifier, "word": segmenter.classifier}
-        classifiers["chance"], _ = fit(
-            run.heads[method], _random_like(segmenter.vectors[new:], seed), weight=run.settings.unseen_weight
-        )
+        chance = chance or _chance(run.heads[method], segmenter.vectors[new:], run.settings.unseen_weight, seed)
+        classifiers["chance"] = chance
         confusion = {name: torch.zeros(new + 1, new + 1, dtype=torch.long) for name in classifiers}
         for index in range(count):
             image, labels = picture([word], names, index, seed=seed)
@@ -118,7 +118,7 @@ def trial(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("word")
 
 
-def _random_like(vector: Tensor, seed: int) -> Tensor:
-    """A random direction as long as `vector`, (1, D)."""
+def _chance(head: Head, vector: Tensor, weight: float, seed: int) -> nn.Linear:
+    """A classifier whose new class comes from a random direction as long as `vector`, (1, D)."""
     drawn = torch.randn(vector.shape, generator=torch.Generator().manual_seed(seed))
-    return drawn * (vector.norm() / drawn.norm())
+    return fit(head, drawn * (vector.norm() / drawn.norm()), weight=weight)[0]
