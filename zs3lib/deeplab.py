@@ -42,6 +42,11 @@ class _ResNet(nn.Module):
         expansion = net.fc.in_features // 512
         self.low_channels, self.channels = 64 * expansion, 512 * expansion
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Stem and the four stages, from the input on."""
+        return [self.stem, self.layer1, self.layer2, self.layer3, self.layer4]
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         low = self.layer1(self.stem(x))
         return low, self.layer4(self.layer3(self.layer2(low)))
@@ -67,6 +72,11 @@ class _MobileNetV2(nn.Module):
         for block in features[14:]:
             _dilate(block, 2)
         self.low, self.high = features[:4], features[4:]
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The 18 blocks, from the input on: strides 2, 4, 8 and 16 begin at 0, 2, 4 and 7."""
+        return [*self.low, *self.high]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         low = self.low(x)

@@ -40,6 +40,8 @@ class Settings:
 
     `stage1_trains` is "all", or "decoder" (ASPP, decoder and classifier) to keep the pretrained backbone as it is;
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
+    `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The backbone's first
+    `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` all its batch statistics too.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
     `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`);
     `holdout` is the share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
@@ -77,6 +79,9 @@ class Settings:
     stage1_optimiser: str = "sgd"
     stage1_lr: float = 0.007
     stage1_trains: str = "all"
+    fresh_lr_factor: float = 10.0
+    frozen_blocks: int = 0
+    frozen_bn: bool = False
     momentum: float = 0.9
     weight_decay: float = 5e-4
     # stage 2
@@ -143,7 +148,7 @@ class Settings:
             "stage1_steps": (0, 10**7),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
             "samples": (2, 100_000), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
-            "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10),
+            "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10), "fresh_lr_factor": (0, 1e4), "frozen_blocks": (0, 100),
             "classifier_lr": (0, 1000), "generator_lr": (0, 10), "momentum": (0, 0.9999), "weight_decay": (0, 1),
             "unseen_weight": (0, 1e6), "tau": (0, 1), "gamma": (0, 1e3), "workers": (0, 64),
         }  # fmt: skip
@@ -202,7 +207,8 @@ PROFILES: dict[str, dict[str, dict]] = {
             data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
-            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, stage1_trains="decoder", views=2,
+            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, fresh_lr_factor=1,
+            stage1_trains="decoder", views=2,
             stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),

@@ -48,20 +48,23 @@ def _optimiser(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """SGD with the poly schedule: what ImageNet did not train learns ten times as fast, as ZS3Net has it.
 
-    "adamw", in one cycle, gets further in the few hundred steps of a toy run.
+    "adamw", in one cycle, gets further in the few hundred steps of a toy or lite run.
     """
+    for block in model.backbone.blocks[: settings.frozen_blocks]:
+        block.requires_grad_(False)
     kept = [p for p in model.backbone.parameters() if p.requires_grad]
     fresh = [p for part in (model.aspp, model.decoder, model.classifier) for p in part.parameters()]
-    if settings.stage1_optimiser == "adamw":
-        optimiser = torch.optim.AdamW([*kept, *fresh], lr=settings.stage1_lr, weight_decay=0.01, fused=True)
-        total = max(steps, 3)  # rise and fall need a step each, however short the training
-        return optimiser, torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.stage1_lr, total_steps=total, pct_start=max(0.2, 2 / total)
-        )
     groups = [
         {"params": kept, "lr": settings.stage1_lr},
-        {"params": fresh, "lr": 10 * settings.stage1_lr},
+        {"params": fresh, "lr": settings.fresh_lr_factor * settings.stage1_lr},
     ]
+    groups = [group for group in groups if group["params"]]
+    if settings.stage1_optimiser == "adamw":
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+        total = max(steps, 3)  # rise and fall need a step each, however short the training
+        return optimiser, torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, [group["lr"] for group in groups], total_steps=total, pct_start=max(0.2, 2 / total)
+        )
     optimiser = torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True)
     return optimiser, poly(optimiser, steps)
 
@@ -107,8 +110,8 @@ def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int
     pictures = Augmented(data, indices, settings, seed=stream(seed, 12), epoch=epoch)
     loader = batches(pictures, settings, order=order, drop_last=len(indices) >= settings.batch_size)
     model.train()
-    if settings.stage1_trains == "decoder":
-        model.backbone.eval()  # batch statistics too stay those of the pretraining
+    if settings.frozen_bn or settings.stage1_trains == "decoder":
+        model.backbone.eval()  # small batches of few images tell less of its statistics than the pretraining did
     total = torch.zeros((), device=where)
     for images, labels in loader:
         images = images.to(where, memory_format=torch.channels_last, non_blocking=True)
