@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from zs3lib.classes import Split
+from zs3lib.evaluate import label_map
 from zs3lib.metrics import class_iou, confusion_matrix, harmonic_mean, scores
 
 THREE = Split("voc", 1, ("a", "b", "c"), (0, 1), (2,))
@@ -98,3 +100,14 @@ def test_confusion_and_iou_against_a_loop(classes, height, width, seed):
         truth, guess = (labels == c), (predictions == c) & (labels != 255)
         union = (truth | guess).sum()
         assert iou == pytest.approx((truth & guess).sum() / union if union else 0.0)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("cells, size", [((6, 9), (23, 40)), ((1, 5), (7, 21)), ((5, 7), (5, 7))])
+def test_label_map_upsamples_few_classes_and_finds_the_most_likely_of_all(cells, size, align_corners):
+    logits = torch.randn(*cells, 12, generator=torch.Generator().manual_seed(3))
+    logits[..., 4:] -= torch.linspace(0, 4, 8)  # some classes win often, some only between the cells, some never
+    whole = F.interpolate(logits.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=align_corners)[0]
+    found = label_map(logits, size, align_corners=align_corners)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.long(), whole.argmax(0))

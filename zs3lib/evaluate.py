@@ -16,11 +16,28 @@ from .metrics import confusion_matrix
 from .settings import Settings
 
 
+def _contenders(logits: Tensor) -> Tensor:
+    """Classes that may be the most likely somewhere between the cells of (C, h, w) logits, in order.
+
+    Every other one is behind one and the same class at all four corners of each square of cells, so also inside.
+    """
+    if min(logits.shape[1:]) < 2:
+        return torch.arange(len(logits), device=logits.device)
+    first = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    first[logits.max(0).indices.flatten()] = True
+    winners, rest = first.nonzero()[:, 0], (~first).nonzero()[:, 0]
+    ahead = logits[rest] - logits[winners][:, None]
+    ahead = torch.maximum(ahead[..., 1:, :], ahead[..., :-1, :])
+    ahead = torch.maximum(ahead[..., 1:], ahead[..., :-1]).amin(0)
+    return torch.cat([winners, rest[(ahead >= 0).flatten(1).any(1)]]).sort().values
+
+
 def label_map(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Most likely class of each pixel after bilinear upsampling, (h, w, C) -> (H, W) uint8."""
-    logits = logits.permute(2, 0, 1)[None].float()
-    upsampled = F.interpolate(logits.contiguous(), size, mode="bilinear", align_corners=align_corners)[0]
-    return upsampled.max(0).indices.to(torch.uint8)  # on a CPU five times as fast as argmax
+    logits = logits.permute(2, 0, 1).float().contiguous()
+    classes = _contenders(logits)  # an image holds few classes: to upsample those alone costs a third
+    upsampled = F.interpolate(logits[classes][None], size, mode="bilinear", align_corners=align_corners)[0]
+    return classes.to(torch.uint8)[upsampled.max(0).indices]  # on a CPU max is five times as fast as argmax
 
 
 def predict(

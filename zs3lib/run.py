@@ -33,7 +33,7 @@ STAGE1_SETTINGS = (
 )  # fmt: skip
 STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
-    "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights", "pseudo", "protocol",
+    "shared_views", "cell_stride", "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights", "pseudo", "protocol",
 )  # fmt: skip
 
 
@@ -80,9 +80,9 @@ class Run:
             *STAGE2_SETTINGS, "views",
             extra=[self.backbone_key, self.inputs["word_vectors"], source_hash(features, generator, losses, stage2, strict)],
         )  # fmt: skip
+        drawn = "shared" if settings.shared_views else f"s{settings.seed}"
         self.cache_folder = (
-            Path(cache_root or paths.CACHE)
-            / f"{self.backbone_key}-{settings.protocol}-s{settings.seed}-v{settings.views}"
+            Path(cache_root or paths.CACHE) / f"{self.backbone_key}-{settings.protocol}-{drawn}-v{settings.views}"
         )
         self.heads: dict[str, Head] = {}
         self.history: dict[str, dict] = {}
@@ -126,7 +126,8 @@ class Run:
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
-        seed = loading.stream(self.settings.seed, 30)
+        shared = self.settings.shared_views
+        seed = loading.stream(self.settings.backbone_seed if shared else self.settings.seed, 30)
         with paths.locked(self.cache_folder):
             cache = FeatureCache.build(self.cache_folder, self.model, self.stage2_images, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin

@@ -43,6 +43,8 @@ class Settings:
     `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The backbone's first
     `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` all its batch statistics too.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
+    with `shared_views` the same ones for all seeds, so that one feature cache serves them; a batch of stage 2 takes every
+    `cell_stride`-th feature cell in each direction, from an offset drawn anew.
     `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`);
     `holdout` is the share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
     ZS3Net upsamples.
@@ -86,6 +88,8 @@ class Settings:
     weight_decay: float = 5e-4
     # stage 2
     views: int = 2
+    shared_views: bool = False
+    cell_stride: int = 1
     stage2_epochs: int = 10
     warmup_epochs: int = 5
     classifier_lr: float = 0.07
@@ -147,7 +151,7 @@ class Settings:
             "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
             "stage1_steps": (0, 10**7),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
-            "samples": (2, 100_000), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
+            "samples": (2, 100_000), "cell_stride": (1, 8), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
             "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10), "fresh_lr_factor": (0, 1e4), "frozen_blocks": (0, 100),
             "classifier_lr": (0, 1000), "generator_lr": (0, 10), "momentum": (0, 0.9999), "weight_decay": (0, 1),
             "unseen_weight": (0, 1e6), "tau": (0, 1), "gamma": (0, 1e3), "workers": (0, 64),
@@ -155,6 +159,8 @@ class Settings:
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ZS3Error(f"{name} is {getattr(self, name)}: it must be from {low} to {high}")
+        if self.cell_stride > 1 and self.loss_at == "image":
+            raise ZS3Error(f"cell_stride is {self.cell_stride}: a loss at the image's resolution needs every cell, 1")
         if not self.methods:
             raise ZS3Error(f"no method given: choose from {', '.join(METHODS)}")
 
