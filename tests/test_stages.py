@@ -304,6 +304,40 @@ def test_stage_1_may_keep_the_pretrained_backbone_to_the_byte(settings, tmp_path
     assert not same(before["decoder"], run.model.decoder.state_dict())
 
 
+def test_frozen_blocks_and_statistics_of_the_backbone_stay_pretrained(settings, tmp_path, same):
+    run = Run(
+        settings(k=10, stage1_trains="all", frozen_blocks=3, frozen_bn=True), runs_root=tmp_path, cache_root=tmp_path
+    )
+    before = states(run.model)
+    run.train_backbone()
+    changed = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = ("backbone.stem.", "backbone.layer1.", "backbone.layer2.")
+    assert not [name for name in changed if name.startswith(frozen) or "backbone" in name and "running" in name]
+    assert {"backbone.layer3.0.conv1.weight", "backbone.layer3.0.bn1.weight", "aspp.convs.0.1.running_var"} <= changed
+
+
+def test_a_stride_over_cells_keeps_each_feature_with_its_label(make_cache, settings, monkeypatch):
+    maps = np.random.default_rng(1).choice([0, BIRD, DOG], (4, 8, 8)).repeat(4, 1).repeat(4, 2)
+    t = trainer(make_cache(maps), settings, "no_generator", cell_stride=2)
+    features = torch.from_numpy(maps[:, ::4, ::4]).float()[..., None].expand(-1, -1, -1, 256).half()
+    seen = []
+    monkeypatch.setattr(t, "_classify", lambda f, _, cells, __: seen.append((f, cells)) or f.sum())
+    for _ in range(20):
+        t.step(features, torch.from_numpy(maps).to(torch.uint8), {"classifier": []})
+    assert all(f.shape == (4, 4, 4, 256) and torch.equal(f[..., 0].long(), cells.long()) for f, cells in seen)
+    assert len({tuple(cells.flatten().tolist()) for _, cells in seen}) == 4  # every offset comes up
+
+
+def test_shared_views_give_all_seeds_one_cache(finished, settings):
+    run, _ = finished
+    a, b = (
+        Run(settings(k=10, seed=seed, shared_views=True), runs_root=run.folder.parents[1], cache_root=run.cache_folder.parent)
+        for seed in (0, 1)
+    )  # fmt: skip
+    assert a.cache_folder == b.cache_folder and a.head_key != b.head_key
+    assert Run(settings(k=10, seed=1), runs_root=run.folder.parents[1]).cache_folder.name != a.cache_folder.name
+
+
 def test_augmented_batches_do_not_depend_on_workers(settings, world):
     data, found = open_data("voc", world, "train"), []
     for workers in (0, 2):

@@ -61,6 +61,19 @@ class _ResNet(nn.Module):
         self.load_state_dict(renamed)
 
 
+class _DilatedDepthwise(nn.Conv2d):
+    """A dilated depthwise convolution, worked out undilated on the interleaved grids: CPUs lack a fast gradient of the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (h, w), d = x.shape[-2:], self.dilation[0]
+        x = F.pad(x, (0, -w % d, 0, -h % d))
+        (n, c), (rows, columns) = x.shape[:2], (x.shape[2] // d, x.shape[3] // d)
+        grids = x.reshape(n, c, rows, d, columns, d).permute(3, 5, 0, 1, 2, 4).reshape(-1, c, rows, columns)
+        y = F.conv2d(grids.contiguous(memory_format=torch.channels_last), self.weight, padding=1, groups=c)
+        y = y.reshape(d, d, n, c, rows, columns).permute(2, 3, 4, 0, 5, 1).reshape(n, c, rows * d, columns * d)
+        return y[..., :h, :w].contiguous(memory_format=torch.channels_last)
+
+
 class _MobileNetV2(nn.Module):
     """MobileNetV2 at output stride 16, without the 1280-channel layer that only classification needs."""
 
@@ -70,6 +83,8 @@ class _MobileNetV2(nn.Module):
         super().__init__()
         features = models.mobilenet_v2(weights=None).features[:18]
         for block in features[14:]:
+            c = block.conv[1][0].in_channels
+            block.conv[1][0] = _DilatedDepthwise(c, c, 3, groups=c, bias=False)
             _dilate(block, 2)
         self.low, self.high = features[:4], features[4:]
 
@@ -156,5 +171,5 @@ class DeepLabV3Plus(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the input's resolution, (B, 3, H, W) -> (B, classes, H, W)."""
-        logits = self.classifier(self.features(images))
+        logits = self.classifier(self.features(images)).float().contiguous()  # upsampled in this form fastest on a CPU
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=self.align_corners)

@@ -33,7 +33,8 @@ STAGE1_SETTINGS = (
 )  # fmt: skip
 STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
-    "shared_views", "cell_stride", "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights", "pseudo", "protocol",
+    "shared_views", "cell_stride", "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights",
+    "pseudo", "protocol",
 )  # fmt: skip
 
 
@@ -80,9 +81,9 @@ class Run:
             *STAGE2_SETTINGS, "views",
             extra=[self.backbone_key, self.inputs["word_vectors"], source_hash(features, generator, losses, stage2, strict)],
         )  # fmt: skip
-        drawn = "shared" if settings.shared_views else f"s{settings.seed}"
         self.cache_folder = (
-            Path(cache_root or paths.CACHE) / f"{self.backbone_key}-{settings.protocol}-{drawn}-v{settings.views}"
+            Path(cache_root or paths.CACHE)
+            / f"{self.backbone_key}-{settings.protocol}-s{settings.views_seed}-v{settings.views}"
         )
         self.heads: dict[str, Head] = {}
         self.history: dict[str, dict] = {}
@@ -104,9 +105,8 @@ class Run:
     def stage2_images(self) -> segmentation.SegmentationData:
         """What stage 2 trains on: all training images, or under the strict protocol what takes their place."""
         if self.settings.protocol == "strict":
-            return strict.training(
-                self.train, self.split, self.seen_images, seed=loading.stream(self.settings.seed, 40)
-            )
+            seed = loading.stream(self.settings.views_seed, 40)
+            return strict.training(self.train, self.split, self.seen_images, seed=seed)
         return self.train
 
     def _stage1(self) -> dict:
@@ -126,8 +126,7 @@ class Run:
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
-        shared = self.settings.shared_views
-        seed = loading.stream(self.settings.backbone_seed if shared else self.settings.seed, 30)
+        seed = loading.stream(self.settings.views_seed, 30)
         with paths.locked(self.cache_folder):
             cache = FeatureCache.build(self.cache_folder, self.model, self.stage2_images, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin

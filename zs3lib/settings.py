@@ -42,12 +42,11 @@ class Settings:
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
     `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The backbone's first
     `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` all its batch statistics too.
-    Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees;
+    Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees,
     with `shared_views` the same ones for all seeds, so that one feature cache serves them; a batch of stage 2 takes every
     `cell_stride`-th feature cell in each direction, from an offset drawn anew.
-    `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`);
-    `holdout` is the share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
-    ZS3Net upsamples.
+    `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`); `holdout` is the share of train
+    that takes val's place while hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples.
     """
 
     profile: str = "toy"
@@ -151,8 +150,9 @@ class Settings:
             "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
             "stage1_steps": (0, 10**7),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
-            "samples": (2, 100_000), "cell_stride": (1, 8), "base_size": (32, 4096), "crop_size": (32, 4096), "val_size": (32, 4096),
-            "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9), "blur": (0, 1), "stage1_lr": (0, 10), "fresh_lr_factor": (0, 1e4), "frozen_blocks": (0, 100),
+            "samples": (2, 100_000), "cell_stride": (1, 8), "base_size": (32, 4096), "crop_size": (32, 4096),
+            "val_size": (32, 4096), "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9),
+            "blur": (0, 1), "stage1_lr": (0, 10), "fresh_lr_factor": (0, 1e4), "frozen_blocks": (0, 100),
             "classifier_lr": (0, 1000), "generator_lr": (0, 10), "momentum": (0, 0.9999), "weight_decay": (0, 1),
             "unseen_weight": (0, 1e6), "tau": (0, 1), "gamma": (0, 1e3), "workers": (0, 64),
         }  # fmt: skip
@@ -172,6 +172,11 @@ class Settings:
         """Short hash of some settings: names what was computed from them, so that nothing stale is read."""
         content = {name: getattr(self, name) for name in sorted(names)}
         return hashlib.sha256(json.dumps([content, extra], sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def views_seed(self) -> int:
+        """What the augmented views of stage 2 are drawn from."""
+        return self.backbone_seed if self.shared_views else self.seed
 
     @property
     def run_name(self) -> str:
@@ -223,8 +228,10 @@ PROFILES: dict[str, dict[str, dict]] = {
     "lite": {
         "all": dict(
             data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "mobilenet_v2_imagenet.pth"),
-            word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", base_size=256, crop_size=256,
-            scale_min=0.5, scale_max=2.0, val_size=256, stage1_epochs=6, views=2, stage2_epochs=8, warmup_epochs=4,
+            word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", aspp_rates=(2, 4, 6),
+            base_size=256, crop_size=192, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=256, dropout=False,
+            stage1_optimiser="adamw", stage1_epochs=8, stage1_lr=2e-4, fresh_lr_factor=5, frozen_blocks=7, frozen_bn=True,
+            views=1, shared_views=True, cell_stride=2, stage2_epochs=6, warmup_epochs=3,
             loss_at="feature", generator_lr=5e-4, word_norm="noise", workers=1,
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),
