@@ -235,12 +235,28 @@ def test_heads_of_a_run_that_is_not_there(settings, tmp_path):
     assert "heads.pt" in one_line(lambda: load_heads(tmp_path / "voc-k2-s0", settings(), 21))
 
 
-def test_a_loss_that_is_not_finite_stops_stage_1(settings, tmp_path):
-    run = Run(settings(k=10), runs_root=tmp_path, cache_root=tmp_path)
-    with torch.no_grad():
-        run.model.decoder.fuse[0].weight.fill_(float("nan"))
-    assert "stage1_lr" in one_line(run.train_backbone)
-    assert not (run.backbone_folder / "backbone.pt").exists()
+def test_a_loss_that_is_not_finite_stops_stage_1_naming_the_step_the_images_and_what_is_saved(settings, tmp_path):
+    run = Run(settings(k=10, stage1_epochs=2, batch_size=2), runs_root=tmp_path, cache_root=tmp_path)
+    steps, original = [], run.model.forward
+
+    def forward(images):
+        steps.append(original(images))
+        return steps[-1] * (float("nan") if len(steps) == per_epoch + 2 else 1.0)
+
+    per_epoch = len(run.seen_images) // 2
+    run.model.forward = forward
+    message = one_line(run.train_backbone)
+    assert "the loss is nan at step 2 of epoch 2" in message and "stage1_lr" in message
+    named = [i for i in run.train.ids if i in message]
+    assert len(named) == 2 and set(named) <= {run.train.ids[i] for i in run.seen_images}
+    assert str(run.backbone_folder / "training.pt") in message and not (run.backbone_folder / "backbone.pt").exists()
+    assert len(resume(run.backbone_folder / "training.pt", run.backbone_key)["losses"]) == 1
+
+
+def test_a_picture_of_void_alone_is_no_loss_and_no_nan(settings, tmp_path):
+    run = Run(settings(k=10, batch_size=2), runs_root=tmp_path, cache_root=tmp_path)
+    run.train.load_mask = lambda i: np.full(run.train.load_image(i).size[::-1], 255, np.uint8)
+    assert run.train_backbone() == [0.0]
 
 
 def test_images_without_says_which_k(world):

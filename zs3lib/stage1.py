@@ -17,6 +17,7 @@ from .data.segmentation import SegmentationData
 from .deeplab import DeepLabV3Plus
 from .devices import autocast, device
 from .errors import ZS3Error
+from .finite import check_finite
 from .settings import Settings
 
 
@@ -97,13 +98,22 @@ def train_backbone(
     done = len(losses) * per_epoch
     with tqdm(total=epochs * per_epoch, initial=done, desc="stage 1: backbone on seen classes", unit="batch") as bar:
         for epoch in range(len(losses), epochs):
-            losses.append(_train_epoch(model, data, indices, settings, optimiser, schedule, epoch, bar))
+            steps, order = _train_epoch(model, data, indices, settings, optimiser, schedule, epoch, bar)
+            size = settings.batch_size
+            check_finite(
+                steps, stage="stage 1", epoch=epoch, checkpoint=checkpoint, cure="lower stage1_lr",
+                ids=lambda n: [data.ids[indices[i]] for i in order[n * size : (n + 1) * size]],
+            )  # fmt: skip
+            losses.append(steps.double().mean().item())
             states = {name: part.state_dict() for name, part in parts.items()}
             checkpoints.save(checkpoint, states | {"losses": losses, "key": key})
     return losses
 
 
-def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int, bar: tqdm) -> float:
+def _train_epoch(
+    model, data, indices, settings, optimiser, schedule, epoch: int, bar: tqdm
+) -> tuple[torch.Tensor, list[int]]:
+    """The loss of each step, (steps,), and the order in which the images came."""
     where, seed = device(settings), settings.backbone_seed
     torch.manual_seed(stream(seed, 11, epoch))  # dropout's draws belong to the epoch: a resumed run repeats them
     order = torch.randperm(len(indices)).tolist()
@@ -112,22 +122,20 @@ def _train_epoch(model, data, indices, settings, optimiser, schedule, epoch: int
     model.train()
     if settings.frozen_bn or settings.stage1_trains == "decoder":
         model.backbone.eval()  # small batches of few images tell less of its statistics than the pretraining did
-    total = torch.zeros((), device=where)
+    losses = []
     for images, labels in loader:
-        images = images.to(where, memory_format=torch.channels_last, non_blocking=True)
+        images, labels = images.to(where, memory_format=torch.channels_last, non_blocking=True), labels.to(where)
         with autocast(where, settings):
             logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels.to(where, torch.long), ignore_index=VOID)
+        loss = F.cross_entropy(logits.float(), labels.long(), ignore_index=VOID, reduction="sum")
+        loss = loss / (labels != VOID).sum().clamp_min(1)  # a batch of void alone: zero, not 0 / 0
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-        total += loss.detach()
+        losses.append(loss.detach())
         bar.update()
-    mean = total.item() / len(loader)
-    if not np.isfinite(mean):
-        raise ZS3Error(f"stage 1's loss is {mean} in epoch {epoch + 1}: lower stage1_lr; the last good state is kept")
-    return mean
+    return torch.stack(losses), order
 
 
 def freeze(model: nn.Module) -> nn.Module:
