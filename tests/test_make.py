@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,14 +41,21 @@ def make(checkout, world, weights):
     words = " ".join(f"-p {name} {value}" for name, value in parameters.items())
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
 
-    def run(*extra: str, more: str = "", target: str = "tables") -> subprocess.CompletedProcess:
+    def run(*extra: str, more: str = "", target: str = "tables", interrupt: str = "") -> subprocess.CompletedProcess:
         command = [
             "make", target, "DATASETS=voc", "K=10", f"BIN={Path(sys.executable).parent}", "READY=installed",
             f"PARAMS={words} -p options '{json.dumps(TINY)}' {more}", *extra,
         ]  # fmt: skip
-        return subprocess.run(
-            command, cwd=checkout, env=environment | {"PYTHONPATH": str(checkout)}, capture_output=True, text=True
-        )
+        process = subprocess.Popen(
+            command, cwd=checkout, env=environment | {"PYTHONPATH": str(checkout)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        if interrupt:
+            while process.poll() is None and not list(checkout.glob(interrupt)):
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     return run
 
@@ -62,6 +71,11 @@ def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, m
     assert failed.returncode != 0
     assert "ZS3Error: tau is 7.0: it must be from 0 to 1" in failed.stderr
     assert not list((checkout / "runs").rglob("metrics.json")) and not (checkout / "tables/toy/table1.txt").exists()
+
+    stopped = make(interrupt="runs/toy/backbones/*/*.pt")
+    assert stopped.returncode != 0 and "Traceback" not in stopped.stderr
+    assert "interrupted; saved: stage 1" in stopped.stderr and "goes on from there" in stopped.stderr
+    assert not list((checkout / "runs").rglob("metrics.json"))
 
     first = make()
     assert first.returncode == 0, first.stderr

@@ -145,7 +145,7 @@ def test_the_same_seed_repeats_every_digit_and_another_does_not(run, finished):
 
 
 @pytest.mark.parametrize("stage", ["backbone", "heads"])
-def test_an_interrupted_run_goes_on_to_the_same_digits(run, stage, monkeypatch):
+def test_an_interrupted_run_says_what_is_saved_and_goes_on_to_the_same_digits(run, stage, monkeypatch, capsys):
     changes = dict(stage1_epochs=3, stage2_epochs=3)
     expected = whole(run("straight", **changes))
     calls, original = [], checkpoints.save
@@ -160,6 +160,9 @@ def test_an_interrupted_run_goes_on_to_the_same_digits(run, stage, monkeypatch):
     monkeypatch.setattr(checkpoints, "save", fail_after_two)
     with pytest.raises(KeyboardInterrupt):
         whole(run("broken", **changes))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("interrupted; ")]
+    expected_file = "training.pt" if stage == "backbone" else "training: no_generator)"
+    assert expected_file in line and line.endswith("the same command goes on from there")
     monkeypatch.setattr(checkpoints, "save", original)
     assert whole(run("broken", **changes)) == expected
 

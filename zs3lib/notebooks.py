@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import papermill
-from papermill.exceptions import PapermillException, PapermillExecutionError
+from .paths import RUNS
+from .progress import saved
 
 
 def _value(text: str) -> object:
@@ -32,27 +32,45 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     parameters = {name: _value(value) for name, value in options.p}
     title = f"{options.source.stem} {' '.join(str(v) for v in parameters.values())}"
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     begin = time.time()
     print(f"{title}: started", flush=True)
     try:
-        papermill.execute_notebook(
-            options.source, options.output, parameters, progress_bar=sys.stderr.isatty(),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warning about plain TCP, here on the loopback, is noise
-        )  # fmt: skip
-    except PapermillExecutionError as error:
-        print(
-            f"{title}: {error.ename}: {error.evalue}\n  (the notebook up to there: {options.output})", file=sys.stderr
-        )
-        return 1
-    except (PapermillException, OSError) as error:
-        print(f"{title}: {error}", file=sys.stderr)
-        return 1
+        problem = _execute(options.source, options.output, parameters)
     except KeyboardInterrupt:
-        print(f"{title}: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+        kept = saved(_run_folder(parameters)) if options.source.stem == "train" else "interrupted: nothing is lost"
+        print(f"{title}: {kept}", file=sys.stderr)
         return 130
+    if problem:
+        print(f"{title}: {problem}", file=sys.stderr)
+        return 1
     print(f"{title}: done in {time.time() - begin:.0f} s", flush=True)
     return 0
+
+
+def _execute(source: Path, output: Path, parameters: dict) -> str:
+    """Run a notebook; what went wrong, or "". Papermill is imported here, so that Ctrl-C meanwhile is answered too."""
+    import papermill
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(
+            source, output, parameters, progress_bar=sys.stderr.isatty(),
+            # Below critical it warns of plain TCP, here on the loopback, and of the socket that Ctrl-C closes.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}\n  (the notebook up to there: {output})"
+    except (PapermillException, OSError, ValueError, RuntimeError) as error:  # no such notebook, no kernel, no space
+        return " ".join(str(error).split())
+    return ""
+
+
+def _run_folder(parameters: dict) -> Path:
+    """The run record's folder that the train notebook writes to; what is not given is the notebook's default."""
+    given = {"profile": "toy", "dataset": "voc", "k": 10, "seed": 0} | parameters
+    name = f"{given['dataset']}-k{given['k']}-s{given['seed']}"
+    return Path(given.get("runs_root") or RUNS) / str(given["profile"]) / name
 
 
 if __name__ == "__main__":

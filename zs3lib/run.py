@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import resource
 import shutil
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from .errors import ZS3Error
 from .evaluate import evaluate
 from .features import FeatureCache
 from .metrics import class_iou, scores
+from .progress import saved
 from .provenance import file_hash, git, source_hash, versions
 from .seal import sealed
 from .settings import Settings
@@ -93,7 +97,7 @@ class Run:
     def train_backbone(self) -> list[float]:
         """Stage 1, then freeze. Returns the mean loss of each epoch: none where ZS3Net's own network was given."""
         begin = time.time()
-        with paths.locked(self.backbone_folder):  # runs of other seeds share it
+        with self._interruptible(), paths.locked(self.backbone_folder):  # runs of other seeds share it
             state = self._stage1()
         self.model.load_state_dict(state["model"])
         stage1.freeze(self.model).to(device(self.settings), memory_format=torch.channels_last)
@@ -108,6 +112,15 @@ class Run:
             seed = loading.stream(self.settings.views_seed, 40)
             return strict.training(self.train, self.split, self.seen_images, seed=seed)
         return self.train
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Say at Ctrl-C, in one line, what is saved and how to go on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            print(f"\n{saved(self.folder, self.backbone_folder)}", file=sys.stderr, flush=True)
+            raise
 
     def _stage1(self) -> dict:
         done, part = self.backbone_folder / "backbone.pt", self.backbone_folder / "training.pt"
@@ -127,11 +140,11 @@ class Run:
         """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
         seed = loading.stream(self.settings.views_seed, 30)
-        with paths.locked(self.cache_folder):
+        with self._interruptible(), paths.locked(self.cache_folder):
             cache = FeatureCache.build(self.cache_folder, self.model, self.stage2_images, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin
         words, folder = torch.from_numpy(self.words), self.folder / "training"
-        with paths.locked(self.folder):
+        with self._interruptible(), paths.locked(self.folder):
             for method in self.settings.methods:
                 begin = time.time()
                 trainer = Trainer(method, cache, words, self.split, self.settings)
@@ -144,7 +157,9 @@ class Run:
         """Score every method on the validation split. Returns {method: {metrics, per_class_iou, confusion}}."""
         begin = time.time()
         classifiers = {name: head.classifier for name, head in self.heads.items()}
-        for name, confusion in evaluate(self.model, classifiers, self.val, self.settings).items():
+        with self._interruptible():
+            confusions = evaluate(self.model, classifiers, self.val, self.settings)
+        for name, confusion in confusions.items():
             iou = 100 * class_iou(confusion.numpy())
             self.results[name] = {
                 "metrics": scores(confusion, self.split),
