@@ -33,7 +33,7 @@ from .words import load_word_vectors
 STAGE1_SETTINGS = (
     "dataset", "k", "backbone", "aspp_rates", "multi_grid", "dropout", "align_corners", "base_size", "crop_size", "scale_min",
     "scale_max", "blur", "backbone_seed", "batch_size", "stage1_epochs", "stage1_steps", "stage1_optimiser", "stage1_lr",
-    "stage1_trains", "fresh_lr_factor", "frozen_blocks", "frozen_bn", "momentum", "weight_decay", "amp",
+    "fresh_lr_factor", "frozen_blocks", "frozen_bn", "momentum", "weight_decay", "amp",
 )  # fmt: skip
 STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",

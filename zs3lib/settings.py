@@ -38,7 +38,6 @@ def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
 class Settings:
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
 
-    `stage1_trains` is "all", or "decoder" (ASPP, decoder and classifier) to keep the pretrained backbone as it is;
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
     `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The backbone's first
     `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` all its batch statistics too.
@@ -79,7 +78,6 @@ class Settings:
     stage1_steps: int = 0
     stage1_optimiser: str = "sgd"
     stage1_lr: float = 0.007
-    stage1_trains: str = "all"
     fresh_lr_factor: float = 10.0
     frozen_blocks: int = 0
     frozen_bn: bool = False
@@ -138,7 +136,6 @@ class Settings:
             "backbone": BACKBONES, "noise": NOISES, "classifier_loss": ("mean", "sum"), "loss_at": ("image", "feature"),
             "word_norm": ("unit", "none", "noise"), "zs_weights": ("paper", "normalised"), "pseudo": ("fresh", "same"),
             "protocol": ("paper", "strict"), "stage1_optimiser": ("sgd", "adamw"),
-            "stage1_trains": ("all", "decoder"),
         }  # fmt: skip
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -219,7 +216,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
             dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, fresh_lr_factor=1,
-            stage1_trains="decoder", views=2,
+            frozen_blocks=5, frozen_bn=True, views=2,
             stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),

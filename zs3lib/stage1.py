@@ -84,7 +84,6 @@ def train_backbone(
     """
     where = device(settings)
     model.to(where, memory_format=torch.channels_last)
-    model.backbone.requires_grad_(settings.stage1_trains == "all")
     per_epoch = max(1, len(indices) // settings.batch_size)
     epochs = max(1, round(settings.stage1_steps / per_epoch)) if settings.stage1_steps else settings.stage1_epochs
     optimiser, schedule = _optimiser(model, settings, epochs * per_epoch)
@@ -120,7 +119,7 @@ def _train_epoch(
     pictures = Augmented(data, indices, settings, seed=stream(seed, 12), epoch=epoch)
     loader = batches(pictures, settings, order=order, drop_last=len(indices) >= settings.batch_size)
     model.train()
-    if settings.frozen_bn or settings.stage1_trains == "decoder":
+    if settings.frozen_bn:
         model.backbone.eval()  # small batches of few images tell less of its statistics than the pretraining did
     losses = []
     for images, labels in loader:
