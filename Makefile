@@ -66,8 +66,12 @@ help:  ## list the targets
 
 setup: $(READY)  ## install everything into .venv (or the active conda environment)
 
-data: $(READY)  ## build the toy world (other profiles: see README)
+data: $(READY)  ## build the toy world; with PROFILE=paper or lite download real data, weights and word vectors
+ifeq ($(PROFILE),toy)
 	@$(MAKE) --no-print-directory data/toy/ready
+else
+	@$(PYTHON) -m zs3lib.data.download --profile $(PROFILE) --datasets $(DATASETS)
+endif
 
 tables: $(READY)  ## train what is missing, then Tables I-III and Fig. 3
 	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) all-tables

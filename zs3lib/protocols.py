@@ -75,7 +75,8 @@ def to_markdown(frame: pd.DataFrame, records: list[dict], profile: str) -> str:
         for r in records if r["protocol"] == "strict"
     ]  # fmt: skip
     seeded = [f"{d}, K = {k}: seeds {', '.join(map(str, s))}" for (d, k), s in seeds(records).items()]
-    notes = [SETTING.get(profile, "Not the paper's setting."), LEGEND, "; ".join(dict.fromkeys(counts)) + ".",
+    setting = SETTING.get(profile, "Not the paper's setting.").partition(" The published")[0]
+    notes = [setting, LEGEND, "; ".join(dict.fromkeys(counts)) + ".",
              "; ".join(seeded) + ". No significance test."]  # fmt: skip
     lines = "".join(f"- {line}\n" for line in notes)
     return f"# Both protocols, profile {profile}\n\n{markdown(cells)}\n{lines}"

@@ -36,10 +36,17 @@ def candidates(name: str) -> list[tuple[str, ...]]:
     return tried if lower == name else tried + candidates(lower)
 
 
+# Every word that a class of either dataset may need: one excerpt of a large file then serves all runs.
+CLASS_WORDS = {w for classes in CLASSES.values() for name in classes for spelling in candidates(name) for w in spelling}
+
+
 def _downloaded(name: str) -> Path:
     """The file of a model of gensim's downloader, fetched and checked by it when it is not on disk yet."""
     import gensim.downloader
 
+    there = Path(gensim.downloader.BASE_DIR, plain_name(name, "word_vectors"), f"{name}.gz")
+    if there.is_file():  # gensim would ask the network for its file name first
+        return there
     try:
         return Path(gensim.downloader.load(plain_name(name, "word_vectors"), return_path=True))
     except Exception as error:  # gensim raises plain Exceptions: an unknown name, no network, a wrong checksum
@@ -63,8 +70,7 @@ def _open(source: str, names: tuple[str, ...], limit: int | None, cache: Path):
     try:
         small = path
         if path.stat().st_size > wordfile.LARGE:
-            every = {*names, *(name for classes in CLASSES.values() for name in classes)}  # one excerpt for all runs
-            words = {word for name in every for spelling in candidates(name) for word in spelling}
+            words = CLASS_WORDS | {word for name in names for spelling in candidates(name) for word in spelling}
             small, limit = wordfile.excerpt(path, words, cache / "words", limit=limit), None
         return path, KeyedVectors.load_word2vec_format(str(small), binary=wordfile.is_binary(small), limit=limit)
     except (ValueError, EOFError, OverflowError, MemoryError, OSError) as error:  # zlib's and gzip's are among them
@@ -85,6 +91,19 @@ def _nearest(path: Path, vectors, name: str) -> str:
         near = [word for word, _ in vectors.most_similar(known, topn=3)]
         hints.append(f"; nearest in meaning to {' + '.join(known)}: {', '.join(near)}")
     return "".join(hints)
+
+
+def of_classes(source: str, *, cache: Path = CACHE):
+    """Gensim's KeyedVectors of those words in `source` that a class of either dataset may need."""
+    from gensim.models import KeyedVectors
+
+    path, vectors = _open(source, (), None, cache)
+    kept = [word for word in vectors.index_to_key if word in CLASS_WORDS]
+    if not kept:
+        raise ZS3Error(f"word vectors {path} have none of the classes' words")
+    result = KeyedVectors(vectors.vector_size)
+    result.add_vectors(kept, [vectors[word] for word in kept])
+    return result
 
 
 def load_word_vectors(
