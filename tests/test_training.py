@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from zs3lib import Run, ZS3Error, checkpoints, load_heads
+from zs3lib import Run, ZS3Error, checkpoints, features, load_heads
 from zs3lib.data import loading
 from zs3lib.evaluate import predict
 from zs3lib.features import FeatureCache, at_feature_resolution
@@ -221,3 +222,49 @@ def test_saved_heads_predict_what_the_run_predicted(finished):
 
 def test_word_vectors_of_the_record_list_substitutions(finished):
     assert json.loads(finished[2].read_text())["word_substitutions"] == {}
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_an_interrupted_cache_keeps_what_was_computed(run, stop, monkeypatch):
+    """48 rows in batches of 7: four to a view, the last of 3; interrupted in the batch `stop` of the first or second view."""
+    r = run(batch_size=7, views=2)
+    r.train_backbone()
+    seed, calls, original = 5, [], features.extract
+
+    def build(limit=None):
+        def extract(*arguments):
+            calls.append(1)
+            if len(calls) == limit:
+                raise KeyboardInterrupt
+            return original(*arguments)
+
+        calls.clear()
+        monkeypatch.setattr(features, "extract", extract)
+        cache = FeatureCache.build(r.cache_folder, r.model, r.train, r.settings, seed=seed)
+        return np.array(cache.features), np.array(cache.labels)
+
+    straight = build()
+    assert len(calls) == 8
+    shutil.rmtree(r.cache_folder)
+    with pytest.raises(KeyboardInterrupt):
+        build(stop)
+    assert FeatureCache.open(r.cache_folder) is None
+    again = build()
+    assert len(calls) == 8 - (stop - 1)
+    assert all((x == y).all() for x, y in zip(straight, again))
+    assert not list(r.cache_folder.parent.glob("*.partial"))
+
+
+def test_features_that_are_not_finite_name_the_image(run, monkeypatch):
+    r = run(batch_size=7)
+    r.train_backbone()
+    original = features.extract
+
+    def extract(*arguments):
+        values = original(*arguments).clone()
+        values[3, 2, 2, 2] = float("inf")
+        return values
+
+    monkeypatch.setattr(features, "extract", extract)
+    with pytest.raises(ZS3Error, match=f"features of image {r.train.ids[3]} are not finite"):
+        r.train_heads()

@@ -73,52 +73,82 @@ class FeatureCache:
         """Open the cache in `folder`, or compute it: `settings.views` augmented views of every image.
 
         The folder's name must change with everything that changes the features (weights, views, sizes, data).
-        It appears only when complete. Memory in use does not depend on the number of images.
+        It appears only when complete; what an interrupted run had computed is checked and kept. Memory in use does not
+        depend on the number of images. Raises ZS3Error where the disk has no room or a feature is not finite.
         """
         if cache := cls.open(folder):
             return cache
-        for stale in (folder, *folder.parent.glob(f"{folder.name}.*.partial")):
-            shutil.rmtree(stale, ignore_errors=True)
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
+        partial = folder.with_name(f"{folder.name}.partial")
         try:
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.mkdir(parents=True, exist_ok=True)
             cls._fill(partial, model.to(device(settings)), data, settings, seed)
             os.replace(partial, folder)
         except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise ZS3Error(
                 f"the feature cache {folder} cannot be written ({error}): free space or set cache_root"
             ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return cls(folder)
 
-    @staticmethod
-    def _fill(folder: Path, model: DeepLabV3Plus, data: SegmentationData, settings: Settings, seed: int) -> None:
+    @classmethod
+    def _fill(cls, folder: Path, model: DeepLabV3Plus, data: SegmentationData, settings: Settings, seed: int) -> None:
         count, size, views = len(data), settings.crop_size, settings.views
         side = -(-size // 4)
-
-        def array(name: str, *shape: int, dtype) -> np.memmap:
-            return np.lib.format.open_memmap(folder / name, "w+", dtype, (count * views, *shape))
-
-        features = array("features.npy", side, side, FEATURE_DIM, dtype=np.float16)
-        labels = array("labels.npy", size, size, dtype=np.uint8)
-        sums = np.zeros((count * views, 2), np.int64)
-        bar = tqdm(total=count * views, desc="features", unit="image")
-        for view in range(views):
-            start = 0
-            for images, maps in batches(Augmented(data, list(range(count)), settings, seed=seed, epoch=view), settings):
-                values = extract(model, images, settings).cpu().numpy()
-                for x, y in zip(values, maps.numpy()):
-                    row = start * views + view
-                    features[row], labels[row] = x, y
-                    sums[row] = zlib.crc32(np.ascontiguousarray(x)), zlib.crc32(y)
-                    start += 1
-                bar.update(len(maps))
-        bar.close()
+        features = _array(folder / "features.npy", np.float16, (count * views, side, side, FEATURE_DIM))
+        labels = _array(folder / "labels.npy", np.uint8, (count * views, size, size))
+        sums = _array(folder / "crc32.npy", np.int64, (count * views, 2))
+        done = cls._done(features, labels, sums, views)
+        with tqdm(total=count * views, initial=done, desc="features", unit="image") as bar:
+            for view in range(done // count, views):
+                # Whole batches: the same features to the last bit as without an interruption.
+                start = max(0, done - view * count) // settings.batch_size * settings.batch_size
+                rest = Augmented(data, list(range(start, count)), settings, seed=seed, epoch=view)
+                for images, maps in batches(rest, settings):
+                    values = extract(model, images, settings)
+                    finite = values.isfinite().flatten(1).all(1).cpu().numpy()
+                    if not finite.all():
+                        lost = data.ids[start + int(np.argmin(finite))]
+                        raise ZS3Error(
+                            f"the features of image {lost} are not finite: train the backbone at a lower rate"
+                        )
+                    for x, y in zip(values.cpu().numpy(), maps.numpy()):
+                        row = start * views + view
+                        features[row], labels[row] = x, y
+                        sums[row] = zlib.crc32(np.ascontiguousarray(x)), zlib.crc32(y)
+                        start += 1
+                    bar.update(len(maps))
         features.flush()
         labels.flush()
-        meta = {"views": views, "images": count, "crc32": sums.tolist()}
+        meta = {"views": views, "images": count, "ids": list(data.ids), "crc32": sums.tolist()}
         (folder / "meta.json").write_text(json.dumps(meta))
+
+    @staticmethod
+    def _done(features: np.ndarray, labels: np.ndarray, sums: np.ndarray, views: int) -> int:
+        """How many rows, view by view, an interrupted run left whole; a row is whole when its checksums hold."""
+        for n in range(len(sums)):
+            row = n % (len(sums) // views) * views + n // (len(sums) // views)
+            if (zlib.crc32(features[row]), zlib.crc32(labels[row])) != tuple(sums[row]):
+                return n
+        return len(sums)
+
+
+def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """The array in a file, to be written on: an interrupted run's, or a new one with its room on the disk reserved.
+
+    Writing through a map where the disk is full would end the process without a word. Raises OSError when it is.
+    """
+    try:
+        array = np.load(path, mmap_mode="r+", allow_pickle=False)
+        if array.shape == shape and array.dtype == dtype:
+            return array
+    except (OSError, ValueError, EOFError):
+        pass
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def at_feature_resolution(labels: Tensor, size: tuple[int, int]) -> Tensor:
