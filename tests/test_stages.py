@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from zs3lib import Run, Settings, checkpoints, features, load_heads, split, stage1
+from zs3lib import Run, Settings, checkpoints, features, load_heads, split, stage1, stage2
 from zs3lib.classes import UNSEEN_ORDER, VOC_CLASSES
 from zs3lib.data import loading, open_data
 from zs3lib.evaluate import evaluate
 from zs3lib.features import FeatureCache
 from zs3lib.metrics import scores
+from zs3lib.pixel_loss import pixel_loss
 from zs3lib.stage1 import images_without
 from zs3lib.stage2 import Trainer, train_head
 
@@ -38,7 +39,7 @@ def states(module) -> dict:
 def count_updates(t, monkeypatch) -> list[float]:
     """The losses of every generator step from here on."""
     losses, original = [], t._update_generator
-    monkeypatch.setattr(t, "_update_generator", lambda loss: losses.append(loss.item()) or original(loss))
+    monkeypatch.setattr(t, "_update_generator", lambda loss, **k: losses.append(loss.item()) or original(loss, **k))
     return losses
 
 
@@ -113,6 +114,28 @@ def test_fewer_than_two_trusted_vectors_make_no_step(make_cache, settings, monke
     assert torch.equal(before["bias"], t.head.generator.bias) == (steps == 0)
 
 
+@pytest.mark.parametrize("q", [1, 5])
+def test_a_gpu_skips_the_step_without_asking_for_q(make_cache, settings, monkeypatch, same, q):
+    """What a GPU does (here on the CPU): the optimiser is told to skip; with q >= 2 it does what the CPU's branch does."""
+    states_, histories = [], []
+    answers = torch.full((8, 21), -50.0)
+    answers[:q, COW] = answers[q:, BIRD] = 50.0
+    for name, can_ask in (("a", True), ("b", False)):
+        t = trainer(make_cache(cow_images(), name), settings, "ours", warmup_epochs=0, tau=0.9)
+        t.can_ask = can_ask
+        original = t.head.classifier.forward
+        monkeypatch.setattr(t.head.classifier, "forward", lambda x, f=original: answers if x.ndim == 2 else f(x))
+        before = states(t.head.generator)
+        t.train_epoch()
+        assert same(before, states(t.head.generator)) == (q < 2)
+        states_.append(t.generator_optimiser.state_dict()["state"])
+        histories.append((t.history["recursion"], t.history["q"]))
+    assert histories[0] == histories[1] and (histories[0][0] == [None]) == (q < 2)
+    for index, moments in states_[1].items():
+        expected = states_[0].get(index, {name: torch.zeros_like(value) for name, value in moments.items()})
+        assert same(expected, moments)
+
+
 def test_tau_of_one_trusts_nothing(make_cache, settings, monkeypatch, same):
     t = trainer(make_cache(cow_images()), settings, "ours", warmup_epochs=0, tau=1.0, classifier_lr=10)
     steps, before = count_updates(t, monkeypatch), states(t.head.generator)
@@ -146,14 +169,24 @@ def test_classifier_sees_generated_features_on_unseen_images_and_real_ones_elsew
     labels[1, :16], labels[1, 16:20] = COW, VOID
     t = trainer(make_cache(labels), settings, method)
     real, maps = t.cache.read(np.arange(2))
-    made, given = [], []
-    monkeypatch.setattr(t.head, "generate", lambda index: made.append(index) or index[:, None].expand(-1, 256) + 1000.0)
+    made, given, lost = [], [], []
+
+    def generated_logits(classes):
+        made.extend(classes)
+        return torch.cat([torch.full((n, 21), 1000.0 + c) for c, n in classes])
+
+    monkeypatch.setattr(t.head, "generated_logits", generated_logits)
+    monkeypatch.setattr(stage2, "pixel_loss", lambda *a, **k: lost.append(a) or pixel_loss(*a, **k))
     t.head.classifier.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach().clone()))
+    expected = t.head.classifier(real[0].float()).detach()
+    bias = t.head.classifier.bias.detach().clone()
+    given.clear()
     t.step(real.float(), maps, {"generator": [], "classifier": [], "recursion": [], "q": []})
-    (seen,) = given
-    assert torch.equal(seen[0], real[0].float())
-    assert (seen[1, :4] == 1000 + COW).all() and (seen[1, 5:] == 1000 + BIRD).all() and (seen[1, 4] == 0).all()
-    assert torch.cat(made).tolist() == [COW] * 32 + [BIRD] * 24
+    (seen,), ((logits, labels, _),) = given, lost
+    assert torch.equal(seen, real[0].float()) and torch.equal(logits[0], expected)
+    assert (logits[1, :4] == 1000 + COW).all() and (logits[1, 5:] == 1000 + BIRD).all() and (logits[1, 4] == bias).all()
+    assert made == [(BIRD, 24), (COW, 32)] and torch.equal(labels[0], maps[0, 2::4, 2::4])
+    assert labels.shape == (2, 8, 8) and torch.equal(labels, maps[:, 2::4, 2::4])
 
 
 @pytest.mark.parametrize("loss_at", ["feature", "image"])
@@ -319,7 +352,7 @@ def test_a_stride_over_cells_keeps_each_feature_with_its_label(make_cache, setti
     t = trainer(make_cache(maps), settings, "no_generator", cell_stride=2)
     features = torch.from_numpy(maps[:, ::4, ::4]).float()[..., None].expand(-1, -1, -1, 256).half()
     seen = []
-    monkeypatch.setattr(t, "_classify", lambda f, _, cells, __: seen.append((f, cells)) or f.sum())
+    monkeypatch.setattr(t, "_classify", lambda f, _, layout: seen.append((f, layout.cells)) or f.sum())
     for _ in range(20):
         t.step(features, torch.from_numpy(maps).to(torch.uint8), {"classifier": []})
     assert all(f.shape == (4, 4, 4, 256) and torch.equal(f[..., 0].long(), cells.long()) for f, cells in seen)

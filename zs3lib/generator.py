@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .deeplab import FEATURE_DIM
+from .draws import dropout_half, normal_or_uniform
 from .errors import ZS3Error
 
 NOISES = ("gaussian", "uniform")
@@ -38,28 +39,29 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(joint.bias.detach().clone())
 
     def sample_noise(self, n: int) -> Tensor:
-        """Noise for n features, (n, word_dim), from torch's global generator."""
-        draw = torch.randn if self.noise == "gaussian" else torch.rand
-        return draw(n, self.word_dim, device=self.bias.device)
+        """Noise for n features, (n, word_dim), that follows from torch's global seed."""
+        return normal_or_uniform(n, self.word_dim, normal=self.noise == "gaussian", device=self.bias.device)
+
+    drop = staticmethod(dropout_half)
+
+    def hidden(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
+        """The hidden layer, (N, 256); arguments as for `forward`."""
+        word_part = F.linear(words, self.word_weight, self.bias)  # once for each class, not once for each feature
+        if len(words) == 1:
+            hidden = torch.addmm(word_part, noise, self.noise_weight.T)
+        else:
+            hidden = F.linear(noise, self.noise_weight) + word_part[index]
+        hidden = F.leaky_relu(hidden, 0.2, inplace=True)
+        return self.drop(hidden) if self.training else hidden
 
     def forward(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """Generate one feature per row of `noise`.
 
         Arguments:
             words: word vectors of some classes, (C, word_dim).
-            index: which word each feature is of, (N,) int64 in [0, C).
+            index: which word each feature is of, (N,) int64 in [0, C); not looked at where C is 1.
             noise: (N, word_dim).
 
-        Returns: features (N, 256). The word half of the first layer is computed once per class, not once per feature.
+        Returns: features (N, 256).
         """
-        word_part = F.linear(words, self.word_weight, self.bias)
-        hidden = F.linear(noise, self.noise_weight) + (word_part if len(words) == 1 else word_part[index])
-        hidden = F.leaky_relu(hidden, 0.2)
-        if self.training:
-            hidden = _dropout(hidden, 0.5)
-        return self.output(hidden)
-
-
-def _dropout(x: Tensor, p: float) -> Tensor:
-    """Dropout from uniform draws: torch's own draws Bernoulli numbers, on a CPU several times slower."""
-    return x * (torch.rand_like(x) >= p).to(x.dtype).mul_(1 / (1 - p))
+        return self.output(self.hidden(words, index, noise))

@@ -24,8 +24,8 @@ def _powers(u: Tensor, exponents: list[int]) -> dict[int, Tensor]:
     return {n: power(n) for n in exponents}
 
 
-def _gaussians(d: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """k(d) = sum_s exp(-d / (2 s)) and k'(d), for squared distances d of any shape.
+def _gaussians(d: Tensor, bandwidths: tuple[float, ...], *, slope: bool) -> tuple[Tensor, Tensor | None]:
+    """k(d) = sum_s exp(-d / (2 s)), and k'(d) where asked for, of squared distances d of any shape.
 
     One exponential where the bandwidths are whole fractions of the widest: u = exp(-d / 160), and s is u^(80 / s).
     """
@@ -36,11 +36,15 @@ def _gaussians(d: Tensor, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor
         terms = [terms[n] for n in exponents]
     else:
         terms = [torch.exp(d * (-0.5 / s)) for s in bandwidths]
-    k, slope = terms[0].clone(), terms[0] * (-0.5 / bandwidths[0])
-    for term, s in zip(terms[1:], bandwidths[1:]):
+    k = terms[0].clone()
+    for term in terms[1:]:
         k += term
-        slope.add_(term, alpha=-0.5 / s)
-    return k, slope
+    if not slope:
+        return k, None
+    derivative = terms[0] * (-0.5 / bandwidths[0])
+    for term, s in zip(terms[1:], bandwidths[1:]):
+        derivative.add_(term, alpha=-0.5 / s)
+    return k, derivative
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -55,7 +59,7 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
 def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
     """Sum of Gaussian kernels exp(-|x - y|^2 / (2 s)), (N, D) and (M, D) -> (N, M); values only, no gradient."""
-    return _gaussians(_squared_distances(x.detach(), y.detach()), bandwidths)[0]
+    return _gaussians(_squared_distances(x.detach(), y.detach()), bandwidths, slope=False)[0]
 
 
 class _SquaredDiscrepancy(torch.autograd.Function):
@@ -68,12 +72,16 @@ class _SquaredDiscrepancy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
         z, w = torch.cat([x, y]), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
-        k, slope = _gaussians(_squared_distances(z, z), bandwidths)
         first = 0 if ctx.needs_input_grad[0] else len(x)
-        pull = slope[first:] * (4 * w[first:, None] * w)
-        ctx.save_for_backward(pull.sum(1, keepdim=True) * z[first:] - pull @ z)
+        rows, wr = z[first:], w[first:, None]
+        k, slope = _gaussians(_squared_distances(rows, z), bandwidths, slope=True)
+        value = (wr * k * w).sum()
+        if first:  # the rows above hold x against y once; the form holds it twice, and x against x
+            value = value + (wr * k[:, :first] * wx).sum() + wx @ kernel(x, x, bandwidths) @ wx
+        pull = slope.mul_(wr * (4 * w))
+        ctx.save_for_backward(torch.addmm(pull.sum(1, keepdim=True) * rows, pull, z, alpha=-1))
         ctx.split = len(x) - first
-        return w @ k @ w
+        return value
 
     @staticmethod
     @once_differentiable

@@ -19,14 +19,9 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tenso
 
     Returns: (classes, classes) int64, rows are the ground truth.
     """
-    if labels.dtype == torch.uint8:  # half the time: 16 bits hold every pair, void is a row of its own, dropped after
-        pairs = (labels.to(torch.int16) * classes + predictions.to(torch.int16)).reshape(-1)
-        counts = torch.bincount(pairs, minlength=(VOID + 1) * classes)
-        return counts.reshape(-1, classes)[:classes]
-    labels, predictions = labels.reshape(-1).long(), predictions.reshape(-1).long()
-    kept = labels != VOID
-    pairs = labels[kept] * classes + predictions[kept]
-    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    pairs = labels.reshape(-1).to(torch.int32).mul_(classes).add_(predictions.reshape(-1))
+    counts = torch.bincount(pairs, minlength=(VOID + 1) * classes)  # void has rows of its own: nothing is sorted out
+    return counts.view(VOID + 1, classes)[:classes].contiguous()
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:

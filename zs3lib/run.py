@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoints, deeplab, features, generator, losses, paths, stage1, stage2
+from . import checkpoints, deeplab, draws, features, generator, layout, losses, paths, pixel_loss, stage1, stage2
 from .classes import split
 from .data import loading, open_data, sbd, segmentation, strict
 from .devices import describe, device, keep_freed_memory
@@ -83,7 +83,8 @@ class Run:
         self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.head_key = settings.key(
             *STAGE2_SETTINGS, "views",
-            extra=[self.backbone_key, self.inputs["word_vectors"], source_hash(features, generator, losses, stage2, strict)],
+            extra=[self.backbone_key, self.inputs["word_vectors"],
+                   source_hash(features, generator, draws, layout, losses, pixel_loss, stage2, strict)],
         )  # fmt: skip
         self.cache_folder = (
             Path(cache_root or paths.CACHE)

@@ -19,10 +19,13 @@ from .classes import VOID, Split
 from .data.loading import stream
 from .deeplab import FEATURE_DIM
 from .devices import device
+from .draws import ROWS
 from .errors import ZS3Error
 from .features import FeatureCache, at_feature_resolution
 from .generator import Generator
+from .layout import Layout
 from .losses import mmd, zs_mmd
+from .pixel_loss import pixel_loss
 from .settings import Settings
 from .stage1 import poly
 
@@ -43,13 +46,29 @@ class Head(nn.Module):
         self.generator = Generator(word_dim=words.shape[1], noise=noise)
         self.register_buffer("words", words)
 
-    def generate(self, index: Tensor) -> Tensor:
-        """Generated features of classes `index`, (N,) int64 -> (N, 256)."""
-        return self.generator(self.words, index, self.generator.sample_noise(len(index)))
+    def _of_class(self, c: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        return self.words[c : c + 1], self.words.new_empty(0), self.generator.sample_noise(n)
 
     def generate_class(self, c: int, n: int) -> Tensor:
         """n generated features of class c, (n, 256)."""
-        return self.generator(self.words[c : c + 1], self.words.new_empty(0), self.generator.sample_noise(n))
+        return self.generator(*self._of_class(c, n))
+
+    def generated_logits(self, classes: list[tuple[int, int]]) -> Tensor:
+        """The classifier's logits of generated features, n of each class c of [(c, n), ...]: (sum of n, C).
+
+        The generator's last layer and the classifier are linear: their product is applied to the hidden layer, and the
+        features themselves are never formed. Gradients reach the classifier alone.
+        """
+        last, classifier = self.generator.output, self.classifier
+        weight = classifier.weight @ last.weight.detach()
+        bias = F.linear(last.bias.detach(), classifier.weight, classifier.bias)
+        logits = [self.words.new_empty(0, len(self.words))]
+        for c, n in classes:
+            for rows in range(0, n, ROWS):  # so few that what is written is read again before it leaves the cache
+                with torch.no_grad():
+                    hidden = self.generator.hidden(*self._of_class(c, min(ROWS, n - rows)))
+                logits.append(F.linear(hidden, weight, bias))
+        return torch.cat(logits)
 
 
 class Trainer:
@@ -74,10 +93,9 @@ class Trainer:
         )  # fmt: skip
         self.batches = -(-len(cache) // settings.batch_size)
         self.schedule = poly(self.classifier_optimiser, settings.stage2_epochs * self.batches)
-        self.weights = torch.ones(len(split.names), device=self.device)
-        self.weights[list(split.unseen)] = settings.unseen_weight
-        self.is_unseen = torch.zeros(256, dtype=torch.bool, device=self.device)
-        self.is_unseen[list(split.unseen)] = True
+        self.weights = torch.ones(256, device=self.device)
+        self.weights[list(split.unseen)], self.weights[VOID] = settings.unseen_weight, 0
+        self.can_ask = self.device.type == "cpu"  # a GPU would have to be waited for
         self.epoch = 0
         self.history: dict[str, list[float]] = {}
 
@@ -87,39 +105,29 @@ class Trainer:
         """Train on one batch of images.
 
         Arguments:
-            features: real features, (B, h, w, 256) float; labels: (B, S, S) uint8, 255 is void.
+            features: real features, (B, h, w, 256) float, on any device.
+            labels: (B, S, S) uint8 on the CPU; 255 is void.
             log: receives the step's losses.
         """
         cells = at_feature_resolution(labels, features.shape[1:3])
         if (n := self.settings.cell_stride) > 1:  # neighbours are alike: fewer cells a batch cost little and save much
             i, j = torch.randint(n, (2,)).tolist()
             features, cells = features[:, i::n, j::n], cells[:, i::n, j::n]
-        features = features.float()
-        has_unseen = self.is_unseen[labels.flatten(1).long()].any(1)
+        layout = Layout(labels, cells, self.split.unseen, self.settings.samples)
         if self.method != "no_generator":
-            for image, c, real in self._draw_real(features, cells):
-                if not has_unseen[image]:
-                    log["generator"].append(self._fit(c, real))
-                elif self._recursing and self.is_unseen[c]:
+            positions = layout.positions.to(self.device, non_blocking=True)
+            real = features.flatten(0, 2)[positions].float()
+            fits, recursions = dict(zip(layout.fits, real)), set(layout.recursions if self._recursing else ())
+            for image, c in sorted(fits.keys() | recursions):
+                if (image, c) in fits:
+                    log["generator"].append(self._fit(c, fits[image, c]))
+                else:
                     self._recurse(c, log)
-        log["classifier"].append(self._classify(features, labels, cells, has_unseen))
+        log["classifier"].append(self._classify(features, labels, layout))
 
     @property
     def _recursing(self) -> bool:
         return self.method in RECURSIVE and self.epoch >= self.settings.warmup_epochs
-
-    def _draw_real(self, features: Tensor, cells: Tensor):
-        """(image, class, real features (128, 256)) for every class of every image, in order; sampled with replacement."""
-        cells = cells.flatten(1).long()
-        counts = torch.zeros(len(cells), 256, device=self.device, dtype=torch.long)
-        counts.scatter_add_(1, cells, torch.ones_like(cells))
-        image, c = counts[:, :VOID].nonzero(as_tuple=True)
-        first = (counts.cumsum(1) - counts)[image, c]
-        draws = torch.rand(len(image), self.settings.samples, device=self.device)
-        offset = (draws * counts[image, c, None]).long()
-        position = cells.argsort(dim=1, stable=True)[image[:, None], first[:, None] + offset]
-        real = features.flatten(1, 2)[image[:, None], position]
-        return zip(image.tolist(), c.tolist(), real)
 
     def _fit(self, c: int, real: Tensor) -> Tensor:
         """Generator step on a seen class: MMD between real and generated features (Eq. 1, Fig. 2a)."""
@@ -137,46 +145,45 @@ class Trainer:
         if self.method == "equal_weight":
             kept, confidence = torch.ones_like(kept), torch.ones_like(confidence)
         q = kept.sum()
+        too_few = q < 2  # one vector would be the whole target: "the gradient will explode" (Sec. IV-C)
         log["q"].append(q)
-        if q < 2:  # one vector would be the whole target: "the gradient will explode" (Sec. IV-C)
+        if self.can_ask and too_few:
             return
         generated = self.head.generate_class(c, settings.samples)
         if settings.pseudo == "same":
             pseudo = generated
         loss = zs_mmd(
-            pseudo, generated, confidence * kept, q=q, root=settings.mmd_root,
+            pseudo, generated, confidence * kept, q=q.clamp_min(1), root=settings.mmd_root,
             normalise=settings.zs_weights == "normalised",
         )  # fmt: skip
-        self._update_generator(settings.gamma * loss)
+        self._update_generator(settings.gamma * loss, skip=None if self.can_ask else too_few)
         log["recursion"].append(loss.detach())
 
-    def _update_generator(self, loss: Tensor) -> None:
+    def _update_generator(self, loss: Tensor, skip: Tensor | None = None) -> None:
+        """One Adam step, or none where `skip` is true: the fused optimiser then leaves weights and moments alone."""
         self.generator_optimiser.zero_grad()
         loss.backward()
+        self.generator_optimiser.found_inf = None if skip is None else skip.float()  # as mixed precision's scaler does
         self.generator_optimiser.step()
 
-    def _classify(self, features: Tensor, labels: Tensor, cells: Tensor, has_unseen: Tensor) -> Tensor:
+    def _classify(self, features: Tensor, labels: Tensor, layout: Layout) -> Tensor:
         """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere."""
-        if self.method == "no_generator":
-            features, labels, cells = features[~has_unseen], labels[~has_unseen], cells[~has_unseen]
-        else:
-            features = torch.where(has_unseen[:, None, None, None], 0, features)
-            invented = has_unseen[:, None, None] & (cells != VOID)
-            with torch.no_grad():
-                features[invented] = self.head.generate(cells[invented].long())
-        logits = self.head.classifier(features)
-        if self.settings.loss_at == "image":
-            logits = F.interpolate(
-                logits.permute(0, 3, 1, 2), labels.shape[1:], mode="bilinear", align_corners=self.settings.align_corners
-            ).permute(0, 2, 3, 1)
-        else:
-            labels = cells
-        loss = F.cross_entropy(
-            logits.flatten(0, 2), labels.flatten().long(), self.weights, ignore_index=VOID, reduction="sum"
-        )
-        if self.settings.classifier_loss == "mean":
-            known = labels[labels != VOID].long()
-            loss = loss / self.weights[known].sum().clamp_min(1)  # a batch of void alone: zero, not 0 / 0
+        images, classifier = layout.seen, self.head.classifier
+        logits = [classifier(features[i].float()) for i in images]
+        if self.method != "no_generator" and layout.unseen:
+            images = images + layout.unseen
+            invented = self.head.generated_logits(layout.generated)
+            void = len(layout.rank) - len(invented)  # a feature of zeros
+            rows = torch.cat([invented, classifier.bias.expand(void, -1)])[layout.rank.to(self.device)]
+            logits += rows.view(len(layout.unseen), *features.shape[1:3], -1)
+        loss = self.head.classifier.weight.sum() * 0  # a batch without any image to learn from
+        if images:
+            target = labels if self.settings.loss_at == "image" else layout.cells
+            target = target[images].to(self.device, non_blocking=True)
+            loss = pixel_loss(
+                torch.stack(logits), target, self.weights, reduction=self.settings.classifier_loss,
+                align_corners=self.settings.align_corners,
+            )  # fmt: skip
         self.classifier_optimiser.zero_grad()
         loss.backward()
         self.classifier_optimiser.step()
@@ -196,10 +203,12 @@ class Trainer:
         chunks = np.array_split(rows, range(settings.batch_size, len(rows), settings.batch_size))
         for batch in chunks:
             features, labels = self.cache.read(batch)
-            self.step(features.to(self.device), labels.to(self.device), log)
+            self.step(features.to(self.device, non_blocking=True), labels, log)
             if bar is not None:
                 bar.update()
-        means = {name: torch.stack(values).double().mean().item() for name, values in log.items()}
+        if not self.can_ask:  # losses of steps that were not taken are no losses
+            log["recursion"] = [loss for loss, q in zip(log["recursion"], log["q"]) if q >= 2]
+        means = {name: torch.stack(values).double().mean().item() for name, values in log.items() if values}
         if not all(np.isfinite(value) for value in means.values()):
             raise ZS3Error(
                 f"{self.method}: a loss is not finite in epoch {epoch + 1} of stage 2 ({means}): lower the rates"

@@ -1,0 +1,207 @@
+"""The parts that make stage 2 and evaluation fast do what the plain way does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from zs3lib import draws, evaluate
+from zs3lib.layout import Layout
+from zs3lib.pixel_loss import pixel_loss
+from zs3lib.stage2 import Head
+
+
+def blobs(count, size, classes, seed=0, void=True):
+    """Label maps of random rectangles, with some void."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((count, size, size), np.uint8)
+    for image in labels:
+        for c in [*rng.choice(classes, 4), *([255] if void else [])]:
+            top, left = rng.integers(0, size // 2, 2)
+            image[top : top + size // 2, left : left + size // 3] = c
+    return torch.from_numpy(labels)
+
+
+# ---- the loss at image resolution ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("height, width, size, classes", [(10, 10, 40, 21), (7, 9, 33, 5), (1, 4, 8, 3), (6, 6, 6, 4)])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_pixel_loss_is_torchs(height, width, size, classes, reduction, align_corners):
+    generator = torch.Generator().manual_seed(1)
+    logits = (5 * torch.randn(3, height, width, classes, generator=generator, dtype=torch.float64)).requires_grad_()
+    labels = blobs(3, size, classes)
+    labels = labels[:, :height, :width] if size == height else labels
+    weights = torch.rand(256, generator=generator, dtype=torch.float64) + 0.1
+    weights[255] = 0
+    upsampled = F.interpolate(
+        logits.permute(0, 3, 1, 2), labels.shape[1:], mode="bilinear", align_corners=align_corners
+    )
+    plain = F.cross_entropy(upsampled, labels.long(), weights[:classes], ignore_index=255, reduction="sum")
+    if reduction == "mean":
+        plain = plain / weights[labels.long()].sum().clamp_min(1)
+    (slope,) = torch.autograd.grad(plain, logits)
+    for block in (1, 999, None):
+        loss = pixel_loss(logits, labels, weights, reduction=reduction, align_corners=align_corners, block=block)
+        torch.testing.assert_close(loss, plain, rtol=1e-10, atol=0)
+        torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], slope, rtol=1e-9, atol=1e-12)
+
+
+def test_pixel_loss_stays_finite_and_forgets_void():
+    logits = torch.full((1, 4, 4, 3), -1e4)
+    logits[..., 1] = 1e4
+    logits.requires_grad_()
+    weights = torch.ones(256)
+    weights[255] = 0
+    wrong, void = torch.zeros(1, 16, 16, dtype=torch.uint8), torch.full((1, 16, 16), 255, dtype=torch.uint8)
+    assert pixel_loss(logits, wrong, weights).item() == pytest.approx(2e4)
+    loss = pixel_loss(logits, void, weights)
+    assert loss == 0 and torch.autograd.grad(loss, logits)[0].abs().max() == 0
+
+
+# ---- what a batch holds ----------------------------------------------------------------------------------------------
+
+
+def test_layout_says_what_the_label_maps_hold():
+    labels = blobs(6, 64, 9)
+    unseen = (3, 7)
+    cells = labels[:, 2::4, 2::4]
+    layout = Layout(labels, cells, unseen, 50)
+    assert torch.equal(layout.cells, cells)
+    has = [any((labels[i] == c).any() for c in unseen) for i in range(6)]
+    assert layout.unseen == [i for i in range(6) if has[i]] and layout.seen == [i for i in range(6) if not has[i]]
+    assert layout.seen and layout.unseen
+    of = {i: [c for c in cells[i].unique().tolist() if c != 255] for i in range(6)}
+    assert layout.fits == [(i, c) for i in layout.seen for c in of[i]]
+    assert layout.recursions == [(i, c) for i in layout.unseen for c in of[i] if c in unseen]
+    for (image, c), positions in zip(layout.fits, layout.positions, strict=True):
+        chosen = torch.zeros(6 * 256, dtype=torch.bool)
+        chosen[positions] = True
+        own = torch.zeros(6, 256, dtype=torch.bool)
+        own[image] = cells[image].flatten() == c
+        assert not (chosen & ~own.flatten()).any() and len(positions) == 50
+        assert len(positions.unique()) > min(50, int(own.sum())) / 3  # drawn all over the class
+    invented = cells[layout.unseen].flatten()
+    by_class = torch.cat([torch.full((n,), c) for c, n in layout.generated])
+    by_class = torch.cat([by_class, torch.full(((invented == 255).sum(),), 255)])
+    assert torch.equal(by_class[layout.rank], invented.long())
+
+
+def test_positions_are_drawn_evenly():
+    torch.manual_seed(0)
+    cells = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    layout = Layout(cells, cells, (3,), 64_000)
+    counts = torch.bincount(layout.positions[0], minlength=64)
+    assert len(counts) == 64 and (counts - 1000).abs().max() < 6 * 1000**0.5
+
+
+# ---- generated features ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_generated_logits_are_the_classifiers_of_generated_features(training):
+    torch.manual_seed(0)
+    head = Head(words=torch.randn(5, 300)).train(training)
+    classes = [(1, 7), (4, draws.ROWS + 9)]
+    torch.manual_seed(1)
+    logits = head.generated_logits(classes)
+    torch.manual_seed(1)
+    counts = [(1, 7), (4, draws.ROWS), (4, 9)]
+    features = torch.cat([head.generate_class(c, n) for c, n in counts]).detach()
+    expected = head.classifier(features)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    target = torch.arange(len(logits)) % 5
+    found, wanted = (
+        torch.autograd.grad(F.cross_entropy(z, target), list(head.classifier.parameters())) for z in (logits, expected)
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+    assert head.generated_logits([]).shape == (0, 5)
+    F.cross_entropy(head.generated_logits(classes), target).backward()
+    assert all(p.grad is None for p in head.generator.parameters())
+
+
+@pytest.mark.parametrize("normal, mean, std", [(True, 0, 1), (False, 0.5, 12**-0.5)])
+def test_noise_is_what_it_says_and_the_same_on_any_number_of_threads(normal, mean, std):
+    n, found, threads = draws.ROWS * 2 + 100, [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            torch.manual_seed(4)
+            found.append(draws.normal_or_uniform(n, 300, normal=normal, device=torch.device("cpu")))
+            found[-1][-1, -1] += torch.rand(()) * 0  # the global stream goes on
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    x = found[0].double()
+    assert x.mean().item() == pytest.approx(mean, abs=5 * std / x.numel() ** 0.5)
+    assert x.std().item() == pytest.approx(std, rel=0.005)
+    blocks = x.split(draws.ROWS)
+    assert abs(np.corrcoef(blocks[0].flatten(), blocks[1].flatten())[0, 1]) < 0.01
+    again = draws.normal_or_uniform(n, 300, normal=normal, device=torch.device("cpu"))
+    assert not torch.equal(again, found[0])
+
+
+def test_dropout_keeps_half_and_doubles_it():
+    torch.manual_seed(0)
+    x = torch.ones(1000, 257, requires_grad=True)
+    y = draws.dropout_half(x)
+    assert set(y.unique().tolist()) == {0, 2} and y.mean().item() == pytest.approx(1, abs=0.01)
+    assert y.mean(0).min() > 0.8 and y.mean(1).min() > 0.6  # no column, no row is favoured
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    assert not torch.equal(draws.dropout_half(torch.ones(1000, 257)), y.detach())
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def confident(size=17, classes=21, seed=0):
+    """Logits as a trained network has them: smooth, most classes never near the top."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = blobs(1, size, (0, 3, 7), seed, void=False)[0].long()
+    x = 8 * F.one_hot(truth, classes).float() + torch.randn(size, size, classes, generator=generator)
+    return F.avg_pool2d(x.permute(2, 0, 1)[None], 3, 1, 1)[0].permute(1, 2, 0)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("size", [(67, 67), (50, 91), (17, 17), (1, 3), (9, 70)])
+@pytest.mark.parametrize("kind", ["noise", "confident"])
+def test_label_maps_are_the_argmax_whatever_the_block(kind, size, align_corners):
+    logits = confident() if kind == "confident" else torch.randn(17, 17, 21, generator=torch.Generator().manual_seed(2))
+    plain = F.interpolate(logits.permute(2, 0, 1)[None].double(), size, mode="bilinear", align_corners=align_corners)[0]
+    found = evaluate.label_map(logits, size, align_corners=align_corners)
+    top = plain.topk(2, dim=0).values
+    clear = top[0] - top[1] > 1e-5  # elsewhere rounding decides
+    assert clear.float().mean() > 0.99 and torch.equal(found[clear].long(), plain.argmax(0)[clear])
+    for block in (1, 5000, 100_000, 1 << 24):
+        assert torch.equal(evaluate.label_map(logits, size, align_corners=align_corners, block=block), found)
+
+
+def test_classes_that_cannot_win_are_not_upsampled():
+    x = confident().permute(2, 0, 1)
+    assert set(evaluate._possible(x).tolist()) >= {0, 3, 7} and len(evaluate._possible(x)) < 12
+    assert len(evaluate._possible(torch.zeros(5, 4, 4))) == 5
+    tied = torch.zeros(4, 4, 3)
+    assert (evaluate.label_map(tied, (9, 9)) == 0).all()  # the first of equals
+    assert evaluate.label_map(tied * torch.nan, (9, 9)).shape == (9, 9)
+
+
+def test_reading_ahead_keeps_the_order_holds_few_and_raises_in_turn():
+    held, most = [], []
+
+    def load(i):
+        held.append(i)
+        if i == 7:
+            raise ValueError("image 7")
+        return i
+
+    got = []
+    with pytest.raises(ValueError, match="image 7"):
+        for i in evaluate.ahead(load, 20, 3):
+            got.append(i)
+            most.append(max(held) - i)
+    assert got == list(range(7)) and max(most) <= 4
+    assert list(evaluate.ahead(lambda i: i, 2, 5)) == [0, 1] and list(evaluate.ahead(load, 0, 2)) == []
