@@ -109,3 +109,15 @@ def test_help_lists_the_targets():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
     targets = ("setup", "data", "tables", "figure", "report", "test", "test-browser", "lint", "clean")
     assert all(f"  make {target} " in done.stdout for target in targets)
+
+
+@pytest.mark.parametrize("profile, datasets", [("paper", "voc context"), ("lite", "voc")])
+def test_make_data_downloads_for_real_profiles_and_makes_the_toy_world_else(checkout, profile, datasets):
+    command = ["make", "-n", "data", f"BIN={Path(sys.executable).parent}", "READY=installed"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
+    runs = [
+        subprocess.run([*command, *more], cwd=checkout, env=environment, capture_output=True, text=True).stdout
+        for more in ((f"PROFILE={profile}", f"DATASETS={datasets}"), ())
+    ]
+    assert f"-m zs3lib.data.download --profile {profile} --datasets {datasets}" in runs[0]
+    assert "zs3lib.data.download" not in runs[1] and "data/toy/ready" in runs[1]
