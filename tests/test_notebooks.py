@@ -74,6 +74,14 @@ def test_new_class_notebook_segments_words_that_the_run_never_saw(record, tmp_pa
     assert pictures(tmp_path / "out.ipynb") == 2  # the segmentation, the probability of each new class
 
 
+def test_diagnose_notebook_shows_why_classes_fail(record, world, tmp_path):
+    parameters = dict(runs_root=str(record.parents[2]), data_root=str(world), per_class=20, device="cpu")
+    papermill.execute_notebook(
+        FOLDER / "diagnose.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
+    )
+    assert pictures(tmp_path / "out.ipynb") == 6
+
+
 def test_a_mistake_is_answered_by_one_line_and_exit_code_1(tmp_path, capfd):
     code = main([str(FOLDER / "train.ipynb"), str(tmp_path / "out.ipynb"), "-p", "dataset", "coco"])
     lines = capfd.readouterr().err.strip().splitlines()
