@@ -38,7 +38,7 @@ RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/figure3.py zs3lib/notebooks.py zs3lib/statistics.py \
-           zs3lib/protocols.py zs3lib/report.py \
+           zs3lib/protocols.py zs3lib/report.py zs3lib/__main__.py \
            zs3lib/finished.py zs3lib/new_classes.py zs3lib/diagnose.py
 PLOTS   := $(wildcard zs3lib/plots/*.py)
 TOY     := $(filter-out zs3lib/toy/strangers.py,$(wildcard zs3lib/toy/*.py))
@@ -53,6 +53,7 @@ PAIRS   := $(foreach d,$(call ASKED,DATASETS,voc),$(foreach k,$(call ASKED,K,10)
 FIG3    := $(firstword $(foreach s,$(SEED),$(filter $(RUNS)/voc-k10-s$(s)/metrics.json,$(RECORDS))))
 # What the report holds besides tables, Fig. 3 and the trainings: notebooks that explain, and that ask a finished run.
 STORIES := $(patsubst %,$(RUNS)/%.ipynb,$(filter $(basename $(notdir $(wildcard notebooks/*.ipynb))),method data new_class diagnose))
+ASKING  := $(wildcard $(addprefix zs3lib/,statistics.py figure3.py finished.py new_classes.py diagnose.py plane.py toy/strangers.py))
 PAGES   := $(RUNS)/tables.ipynb $(if $(FIG3),$(RUNS)/figure3.ipynb) $(STORIES) $(RECORDS:metrics.json=train.ipynb)
 # Threads for each job, from the number of jobs that make runs at a time.
 THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
@@ -117,7 +118,7 @@ $(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py $(PLOTS) $(FIG3)
 	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
 	@touch $@
 
-$(STORIES): $(RUNS)/%.ipynb: notebooks/%.ipynb $(CODE) $(PLOTS) $(DATA) $(FIG3)
+$(STORIES): $(RUNS)/%.ipynb: notebooks/%.ipynb $(CODE) $(ASKING) $(PLOTS) $(DATA) $(FIG3)
 	@$(NOTEBOOK) $< $@ -p profile $(PROFILE)
 
 # A training whose record was not made by make has no executed notebook, and so no page: `find` passes on those that exist.

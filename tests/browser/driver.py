@@ -103,11 +103,20 @@ class Lab:
         return nbformat.read(file, 4)
 
     def shoot(self, name: str) -> None:
-        """A screenshot of the whole notebook, however long."""
+        """A screenshot of the whole notebook, however long, from its top."""
         height = self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollHeight")
-        self.page.set_viewport_size({"width": 1200, "height": min(height + 200, 16_000)})
+        self.page.set_viewport_size({"width": 1200, "height": min(height + 100, 16_000)})
         self.page.wait_for_timeout(500)
+        self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
         self.page.screenshot(path=SCREENSHOTS / f"lab-{name}.png")
+
+    def retype(self, start: str, line: str) -> None:
+        """Click on the first line of code that begins with `start`, and type another in its place."""
+        self.page.locator(".cm-line", has_text=start).first.click()
+        self.page.keyboard.press("Home")
+        self.page.keyboard.press("Shift+End")
+        self.page.keyboard.type(line, delay=10)
+        assert self.page.locator(".cm-line", has_text=start).first.inner_text() == line
 
     def shut_down_kernels(self) -> None:
         for kernel in self.api("kernels"):

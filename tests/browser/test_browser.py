@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.error
 
 import pytest
-from driver import ROOT, Lab
+from driver import ROOT, SCREENSHOTS, Lab
 
 from zs3lib import report
 
@@ -14,29 +14,32 @@ NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 WIDTHS = {"desktop": (1200, 900), "phone": (390, 844)}
 
 
-def run(lab: Lab, name: str) -> dict:
-    """Open a notebook, run all its cells; what it then holds and what the browser shows of it."""
-    lab.open(name)
+def look(lab: Lab, name: str, picture: str) -> dict:
+    """Run all cells of the open notebook; what it then holds and what the browser shows of it."""
     notebook = lab.run_all(name)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     data = [output.get("data", {}) for output in outputs]
     lab.page.wait_for_timeout(500)
-    lab.shoot(name)
-    show = lab.page.evaluate
-    seen = {
-        "errors": [f"{o.ename}: {o.evalue}" for o in outputs if o.output_type == "error"],
+    lab.shoot(picture)
+    return {
+        "errors": [f"{output.ename}: {output.evalue}" for output in outputs if output.output_type == "error"],
         "pictures": sum("image/png" in d for d in data),
-        "pictures shown": show(
+        "pictures shown": lab.page.evaluate(
             "[...document.querySelectorAll('.jp-RenderedImage img')].filter(i => i.naturalWidth).length"
         ),
-        "bars": [text.strip() for text in lab.page.locator(".jp-OutputArea .widget-hbox").all_inner_texts()],
-        "bars full": show("[...document.querySelectorAll('.jp-OutputArea [role=progressbar]')].length"),
-        "widgets": sum(report.WIDGET in d for d in data),
-        "unshown widgets": lab.page.get_by_text("Error displaying widget").count(),
-        "text": lab.page.locator(".jp-Notebook").inner_text(),
+        "bars": lab.page.locator(".jp-OutputArea .widget-hbox").all_inner_texts(),
+        "widgets not shown": lab.page.get_by_text("Error displaying widget").count(),
+        "text": " ".join(lab.page.locator(".jp-OutputArea").all_inner_texts()),
     }
-    lab.shut_down_kernels()
-    return seen
+
+
+def run(lab: Lab, name: str) -> dict:
+    """Open a notebook, run all its cells, look, and let its kernel go."""
+    lab.open(name)
+    try:
+        return look(lab, name, name)
+    finally:
+        lab.shut_down_kernels()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,46 @@ def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(lab, trained, n
     seen = trained if name == "train" else run(lab, name)
     assert seen["errors"] == []
     assert seen["pictures shown"] == seen["pictures"] > 0
-    assert seen["unshown widgets"] == 0
+    assert seen["widgets not shown"] == 0
     assert lab.page.foreign == []  # nothing is fetched from the network
     if name == "train":
-        assert [text for text in seen["bars"] if "100%" in text], seen["bars"]
+        assert len([text for text in seen["bars"] if "100%" in text]) >= 4  # both stages, the features, the evaluation
+
+
+def test_a_word_is_typed_misspelt_then_right_and_segmented(lab, trained):
+    lab.open("new_class")
+    lab.retype("words: str", 'words: str = "tracter"')
+    seen = look(lab, "new_class", "new_class-misspelt")
+    assert len(seen["errors"]) == 1 and "tracter" in seen["errors"][0] and "tractor" in seen["errors"][0]
+    assert "Traceback" not in seen["text"]
+    lab.retype("words: str", 'words: str = "tractor, stool"')
+    seen = look(lab, "new_class", "new_class-typed")
+    lab.shut_down_kernels()
+    assert seen["errors"] == [] and "tractor, stool added in" in seen["text"]
+    assert seen["pictures shown"] == seen["pictures"] > 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", WIDTHS)
+def test_the_report_of_these_runs_is_readable(lab, trained, chromium, parameters, tmp_path, device, scheme):
+    executed = [lab.folder / f"{name}.ipynb" for name in NOTEBOOKS]
+    index = report.write_report(
+        executed, tmp_path, profile="toy", runs=parameters["runs_root"], figures=parameters["figures_root"]
+    )
+    page = chromium(*WIDTHS[device], color_scheme=scheme)
+    pages = sorted(tmp_path.glob("*.html"))
+    assert len(pages) == len(executed) + 1
+    for path in pages:
+        page.goto(path.as_uri())
+        page.screenshot(path=SCREENSHOTS / f"report-{path.stem}-{device}-{scheme}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{path.name} is wider than the screen"
+        )
+        assert page.evaluate("[...document.images].every(i => i.naturalWidth)")
+        brightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)[0]")
+        assert (brightness < 64) == (scheme == "dark")
+    assert page.foreign == []
+    page.goto(index.as_uri())
+    page.get_by_role("link", name="Fig. 3").click()
+    page.get_by_role("link", name="Report").click()
+    assert page.url == index.as_uri()
