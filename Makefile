@@ -140,8 +140,9 @@ test-kill: $(READY)  ## kill 20 tiny runs at random moments, resume each, compar
 test-browser: $(READY)  ## every notebook, as it is, in JupyterLab with chromium; pictures in screenshots/
 	@ZS3_BROWSER=defaults $(PYTHON) -m pytest tests/browser
 
-lint: $(READY)  ## ruff over code and notebooks
+lint: $(READY)  ## ruff over code and notebooks; notebooks are committed without outputs
 	@$(BIN)/ruff check zs3lib tests notebooks && $(BIN)/ruff format --check --quiet zs3lib tests notebooks
+	@$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb || { echo 'clear the outputs: $(BIN)/nbstripout --keep-id notebooks/*.ipynb'; exit 1; }
 
 clean:  ## remove runs, caches, the toy world, and toy tables and figures
 	rm -rf runs/toy cache data/toy tables/toy figures/toy report screenshots

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import papermill
 import pytest
+import yaml
 
 import zs3lib
 from zs3lib import __main__ as commands
@@ -35,7 +36,7 @@ def test_every_public_name_says_in_its_first_line_what_it_is(name):
 
 
 def test_python_m_zs3lib_lists_every_command():
-    assert re.findall(r"python -m (zs3lib\.\w+) ", commands.__doc__) == sorted(COMMANDS, key=commands.__doc__.index)
+    assert sorted(re.findall(r"python -m (zs3lib\.[\w.]+) ", commands.__doc__)) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -58,3 +59,16 @@ def test_papermill_lists_every_parameter_with_its_meaning_and_type(path):
     for name, parameter in parameters.items():
         assert parameter["help"] and len(parameter["help"]) > 8, f"{path.name}: what is {name}?"
         assert parameter["inferred_type_name"] not in ("", "None"), f"{path.name}: of what type is {name}?"
+
+
+def test_the_citation_names_the_paper_and_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and all(citation[key] for key in ("message", "title", "authors"))
+    assert str(citation["version"]) == re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    assert citation["references"][0]["title"] == "Recursive Training for Zero-Shot Semantic Segmentation"
+
+
+def test_the_readme_shows_every_notebook_and_no_missing_file():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert {f"notebooks/{p.name}" for p in (ROOT / "notebooks").glob("*.ipynb")} <= set(links)
