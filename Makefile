@@ -37,8 +37,9 @@ $(READY): pyproject.toml $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
 RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
-READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/figure3.py zs3lib/notebooks.py zs3lib/statistics.py \
-           zs3lib/protocols.py zs3lib/report.py zs3lib/__main__.py \
+READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/claims.py zs3lib/figure3.py zs3lib/notebooks.py \
+           zs3lib/statistics.py zs3lib/protocols.py zs3lib/report.py zs3lib/__main__.py \
+           zs3lib/data/download.py zs3lib/data/catalogue.py zs3lib/data/fetch.py \
            zs3lib/finished.py zs3lib/new_classes.py zs3lib/diagnose.py
 PLOTS   := $(wildcard zs3lib/plots/*.py)
 TOY     := $(filter-out zs3lib/toy/strangers.py,$(wildcard zs3lib/toy/*.py))
@@ -106,11 +107,11 @@ GRID := $(PROFILE) / $(DATASETS) / $(K) / $(SEED)
 $(TABLES)/.grid report/.grid: FORCE
 	@mkdir -p $(@D); echo "$(GRID)" | cmp -s - $@ || echo "$(GRID)" > $@
 
-$(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py zs3lib/audit.py $(PLOTS) $(RECORDS) $(TABLES)/.grid
+$(TABLES)/table1.txt: notebooks/tables.ipynb zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/claims.py $(PLOTS) $(RECORDS) $(TABLES)/.grid
 	@$(NOTEBOOK) $< $(RUNS)/tables.ipynb -p profile $(PROFILE) -p ks "$(K)" -p datasets "$(DATASETS)" -p seeds "$(SEED)"
 	@touch $@
 
-$(TABLES)/protocol.md: zs3lib/protocols.py zs3lib/records.py zs3lib/audit.py $(PAIRS)
+$(TABLES)/protocol.md: zs3lib/protocols.py zs3lib/records.py zs3lib/audit.py zs3lib/claims.py $(PAIRS)
 	@$(PYTHON) -m zs3lib.protocols --profile $(PROFILE) >/dev/null
 	@touch $@
 

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
@@ -283,10 +284,42 @@ def test_class_counts_and_claims():
     assert audit.class_counts("voc")["C"].iloc[0] == 21
     context = audit.class_counts("context")
     assert set(context.query("agree == agree.max()")["C"]) == {59, 60}  # the printed decimals cannot tell them apart
+    assert audit.class_counts("voc", model="ZS3Net").iloc[0][["C", "agree", "of"]].tolist() == [21, 10, 10]
     said = audit.claims()
     assert said.loc[said["claim"].str.startswith("for all cases of K"), "holds"].tolist() == [False]
     assert "K=8 unseen mIoU: Ours 15.9, ZS3Net 16.0" in said["exceptions"].tolist()
     assert audit.final_equals_ours()
+
+
+def test_pixel_accuracies_imply_one_share_of_unseen_pixels_or_are_told():
+    shares = audit.pixel_shares().set_index(["dataset", "k", "model"])
+    ours = shares.loc[
+        ("voc", 2, "Ours")
+    ]  # (94.0 - 92.8) / (94.0 - 54.4) = 3.03 %; ends 1.1 / 39.6 and 1.3 / 39.6, about
+    assert ours["low"] == pytest.approx(2.78, abs=0.01) and ours["high"] == pytest.approx(3.28, abs=0.01)
+    told = shares.index[~shares["agree"]]
+    assert {(dataset, k) for dataset, k, _ in told} == {("voc", 2), ("voc", 6)} and len(shares) == 24
+    voc = shares.loc["voc"]
+    fits = {key for key, r in voc.iterrows() if r["low"] <= audit.VOC_UNSEEN_PIXELS[key[0]] <= r["high"]}
+    assert {(k, "ZS3Net") for k in (2, 4, 6, 8, 10)} <= fits and not {(2, "Ours"), (6, "Ours")} & fits
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "voc"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs VOC 2012's val masks in ../shared/voc")
+def test_the_share_of_unseen_pixels_as_counted():
+    from zs3lib.classes import split
+    from zs3lib.data import VOC
+
+    data, counts = VOC(SHARED, "val"), 0
+    for i in range(len(data)):
+        counts = counts + np.bincount(data.load_mask(i).ravel(), minlength=256)
+    shares = {
+        k: round(100 * counts[list(split("voc", k).unseen)].sum() / counts[:21].sum(), 2)
+        for k in audit.VOC_UNSEEN_PIXELS
+    }
+    assert len(data) == 1449 and shares == audit.VOC_UNSEEN_PIXELS
 
 
 def test_notebook_runs_from_anywhere(tmp_path, monkeypatch):
