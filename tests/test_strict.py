@@ -216,3 +216,16 @@ def test_no_table_without_a_pair_and_none_of_unlike_runs(runs, tmp_path, capsys)
     )
     with pytest.raises(ZS3Error, match="tau is"):
         protocols.write(runs(record("strict", tau=0.7)), tmp_path / "tables", "toy")
+
+
+def test_what_an_interruption_says_names_the_strict_runs_folder(tmp_path):
+    from zs3lib.notebooks import _run_folder
+    from zs3lib.progress import saved
+
+    given = {"k": 4, "protocol": "strict", "options": {"holdout": 0.1}, "runs_root": str(tmp_path)}
+    folder = _run_folder(given)
+    assert folder == tmp_path / "toy" / "voc-k4-s0-strict-holdout"
+    assert _run_folder({"runs_root": str(tmp_path), "protocol": None}).name == "voc-k10-s0"
+    (stage1 := tmp_path / "toy" / "backbones" / "voc-k4-abc").mkdir(parents=True)
+    (stage1 / "backbone.pt").touch()
+    assert str(stage1 / "backbone.pt") in saved(folder)

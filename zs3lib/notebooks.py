@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from .paths import RUNS
+from .paths import RUNS, run_name
 from .progress import saved
 
 
@@ -69,7 +69,9 @@ def _execute(source: Path, output: Path, parameters: dict) -> str:
 def _run_folder(parameters: dict) -> Path:
     """The run record's folder that the train notebook writes to; what is not given is the notebook's default."""
     given = {"profile": "toy", "dataset": "voc", "k": 10, "seed": 0} | parameters
-    name = f"{given['dataset']}-k{given['k']}-s{given['seed']}"
+    options = given.get("options") or {}
+    kind = {"protocol": given.get("protocol") or "paper", "holdout": options.get("holdout") or 0}
+    name = run_name(given["dataset"], given["k"], given["seed"], **kind)
     return Path(given.get("runs_root") or RUNS) / str(given["profile"]) / name
 
 

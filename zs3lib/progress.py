@@ -9,12 +9,12 @@ def saved(run_folder: Path, backbone_folder: Path | None = None) -> str:
     """One line: what of a run is saved, and how to go on.
 
     Arguments:
-        run_folder: `runs/<profile>/<dataset>-k<K>-s<seed>`.
+        run_folder: `runs/<profile>/<dataset>-k<K>-s<seed>`, with `-strict` or `-holdout` where it is such a run.
         backbone_folder: where its stage 1 keeps its state; None: the newest for its dataset and K.
     """
     run_folder = Path(run_folder)
     if backbone_folder is None:
-        found = run_folder.parent.glob(f"backbones/{run_folder.name.rsplit('-s', 1)[0]}-*/")
+        found = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/")
         backbone_folder = max(found, key=lambda p: p.stat().st_mtime, default=run_folder / "none")
     parts = []
     if (backbone_folder / "backbone.pt").is_file():
