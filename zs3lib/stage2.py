@@ -116,7 +116,7 @@ class Trainer:
         layout = Layout(labels, cells, self.split.unseen, self.settings.samples)
         if self.method != "no_generator":
             positions = layout.positions.to(self.device, non_blocking=True)
-            real = features.flatten(0, 2)[positions].float()
+            real = features.flatten(0, 2)[positions].to(self.weights.dtype)
             fits, recursions = dict(zip(layout.fits, real)), set(layout.recursions if self._recursing else ())
             for image, c in sorted(fits.keys() | recursions):
                 if (image, c) in fits:
@@ -169,7 +169,7 @@ class Trainer:
     def _classify(self, features: Tensor, labels: Tensor, layout: Layout) -> Tensor:
         """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere."""
         images, classifier = layout.seen, self.head.classifier
-        logits = [classifier(features[i].float()) for i in images]
+        logits = [classifier(features[i].to(self.weights.dtype)) for i in images]
         if self.method != "no_generator" and layout.unseen:
             images = images + layout.unseen
             invented = self.head.generated_logits(layout.generated)

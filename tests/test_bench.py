@@ -1,0 +1,181 @@
+"""`Trainer.step` does what the reference loop of the benchmark does: same draws, same losses, same parameters."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from zs3lib import draws, split
+from zs3lib.layout import Layout
+from zs3lib.stage2 import Trainer
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from reference import Reference  # noqa: E402
+
+SPLIT = split("voc", 10)
+BIRD, BOAT, DOG, COW, SOFA, VOID = 3, 4, 12, 10, 18, 255
+SAMPLES = 24
+
+
+class Fields:
+    """Noise, dropout and positions for every (what for, image, class): the random numbers both sides are given."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.noises, self.masks, self.chosen = {}, {}, {}
+
+    def noise(self, key, n):
+        if key not in self.noises:
+            self.noises[key] = torch.randn(n, 300, generator=self.generator, dtype=torch.float64)
+        return self.noises[key]
+
+    def mask(self, key, n):
+        if key not in self.masks:
+            self.masks[key] = 2.0 * (torch.rand(n, 256, generator=self.generator, dtype=torch.float64) < 0.5)
+        return self.masks[key]
+
+    def dropout(self, key, hidden):
+        return hidden * self.mask(key, len(hidden))
+
+    def positions(self, key, n, samples):
+        if key not in self.chosen:
+            self.chosen[key] = torch.randint(n, (samples,), generator=self.generator)
+        return self.chosen[key]
+
+
+def pictures():
+    """Five label maps of 32 x 32: two seen throughout, two with unseen classes, one of them with two, one of void alone."""
+    labels = torch.zeros(5, 32, 32, dtype=torch.uint8)
+    labels[0, :16], labels[0, 15:17] = BIRD, VOID
+    labels[1, :, 5:29], labels[1, 20:] = DOG, BOAT
+    labels[2, 8:24, 8:30], labels[2, 24:] = COW, VOID
+    labels[3, :12], labels[3, 12:22], labels[3, 28:, 28:] = SOFA, BIRD, COW
+    labels[4] = VOID
+    return labels
+
+
+def aligned(method, loss_at, settings, **changes):
+    """A reference and a trainer, in float64, with the same weights."""
+    generator = torch.Generator().manual_seed(3)
+    words = torch.randn(21, 300, generator=generator)
+    s = settings(
+        k=10, samples=SAMPLES, warmup_epochs=0, loss_at=loss_at, unseen_weight=10, generator_lr=2e-4,
+        classifier_lr=0.07, word_norm="none", noise="gaussian", **changes,
+    )  # fmt: skip
+    trainer = Trainer(method, _Ten(), words, SPLIT, s)
+    trainer.head.double()
+    trainer.weights = trainer.weights.double()
+    reference = Reference(
+        method, words.double(), set(SPLIT.unseen), loss_at=loss_at, samples=SAMPLES, tau=s.tau, gamma=s.gamma,
+        unseen_weight=s.unseen_weight, generator_lr=s.generator_lr, classifier_lr=s.classifier_lr,
+        momentum=s.momentum, weight_decay=s.weight_decay,
+    )  # fmt: skip
+    for module in (reference.hidden, reference.output, reference.classifier, reference.criterion):
+        module.double()
+    for theirs, ours in zip(_parameters(reference), _ours(trainer), strict=True):
+        theirs.data.copy_(ours.reshape(theirs.shape))
+    return reference, trainer
+
+
+class _Ten:
+    views = 1
+
+    def __len__(self):
+        return 10
+
+
+def _parameters(reference):
+    r = reference
+    return [r.hidden.weight, r.hidden.bias, r.output.weight, r.output.bias, r.classifier.weight, r.classifier.bias]
+
+
+def _ours(trainer):
+    g, c = trainer.head.generator, trainer.head.classifier
+    return [torch.cat([g.word_weight, g.noise_weight], 1), g.bias, g.output.weight, g.output.bias, c.weight, c.bias]
+
+
+def give(trainer, fields, layout, monkeypatch):
+    """Put `fields` in place of the trainer's own draws: the cells it samples are given their noise and dropout."""
+    following: list = []  # (noise, dropout) of the next generated features
+
+    def sample_noise(n):
+        assert len(following[0][0]) == n
+        return following[0][0]
+
+    def of(key, n):
+        chosen = fields.positions(key, n, SAMPLES)
+        return fields.noise(key, n)[chosen], fields.mask(key, n)[chosen]
+
+    counts = {(i, c): int((layout.cells[i] == c).sum()) for i in range(5) for c in range(21)}
+    recursing = layout.recursions if trainer.method != "zs3net" else []
+    order = iter(sorted([*layout.fits, *recursing]))
+    fit, recurse, generated = trainer._fit, trainer._recurse, trainer.head.generated_logits
+
+    def fits(c, real):
+        image, expected = next(order)
+        assert c == expected
+        following[:] = [of(("fit", image, c), counts[image, c])]
+        return fit(c, real)
+
+    def recurses(c, log):
+        image, expected = next(order)
+        assert c == expected
+        following[:] = [of((what, image, c), counts[image, c]) for what in ("pseudo", "generated")]
+        recurse(c, log)
+
+    def logits(classes):
+        following.clear()
+        for c, n in classes:
+            keys = [("classify", i, c) for i in layout.unseen if counts[i, c]]
+            noise = torch.cat([fields.noise(key, counts[key[1:]]) for key in keys])
+            masks = torch.cat([fields.mask(key, counts[key[1:]]) for key in keys])
+            assert len(noise) == n
+            following.extend(zip(noise.split(draws.ROWS), masks.split(draws.ROWS)))
+        return generated(classes)
+
+    def draw(members, counted, samples):
+        chosen = [fields.positions(("fit", i, c), counts[i, c], samples).numpy() for i, c in layout.fits]
+        return torch.stack([torch.from_numpy(own[at]) for own, at in zip(members, chosen, strict=True)])
+
+    monkeypatch.setattr(Layout, "_draw", staticmethod(draw))
+    monkeypatch.setattr(trainer.head.generator, "sample_noise", sample_noise)
+    monkeypatch.setattr(trainer.head.generator, "drop", lambda hidden: hidden * following.pop(0)[1])
+    monkeypatch.setattr(trainer, "_fit", fits)
+    monkeypatch.setattr(trainer, "_recurse", recurses)
+    monkeypatch.setattr(trainer.head, "generated_logits", logits)
+
+
+@pytest.mark.parametrize("loss_at", ["image", "feature"])
+@pytest.mark.parametrize("method", ["zs3net", "ours", "equal_weight"])
+def test_the_step_equals_the_reference_loop(method, loss_at, settings, monkeypatch):
+    """Three batches: images seen throughout, images with one and two unseen classes, void; float64, to 1e-5."""
+    reference, trainer = aligned(method, loss_at, settings, tau=0.5, gamma=0.5)
+    trusted: list[int] = []
+    labels, generator = pictures(), torch.Generator().manual_seed(8)
+    for batch in range(3):
+        features = torch.rand(5, 8, 8, 256, generator=generator, dtype=torch.float64)
+        fields = reference.draws = Fields(batch)
+        with monkeypatch.context() as patch:
+            layout = Layout(labels, labels[:, 2::4, 2::4], SPLIT.unseen, SAMPLES)
+            give(trainer, fields, layout, patch)
+            trainer.step(features, labels, log := defaultdict(list))
+        expected = reference.step(features.permute(0, 3, 1, 2), labels)
+        assert len(expected["generator"]) == 5 == len(log["generator"]) and len(log["classifier"]) == 1
+        for name, values in expected.items():
+            torch.testing.assert_close([float(v) for v in log[name]], [float(v) for v in values], rtol=1e-5, atol=1e-9)
+        for theirs, ours in zip(_parameters(reference), _ours(trainer), strict=True):
+            torch.testing.assert_close(ours, theirs.reshape(ours.shape), rtol=1e-5, atol=1e-8)
+        for optimiser in (
+            reference.classifier_optimiser,
+            trainer.classifier_optimiser,
+        ):  # the schedule is stage 2's own
+            optimiser.param_groups[0]["lr"] = 0.07
+        trusted += [int(q) for q in log["q"]]
+    assert len(log["recursion"]) == (0 if method == "zs3net" else 3)
+    if method == "ours":  # none, some and all of the generated features were trusted
+        assert min(trusted) == 0 and any(2 <= q < SAMPLES for q in trusted) and max(trusted) == SAMPLES
