@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from zs3lib import draws, evaluate
+from zs3lib import Run, draws, evaluate
+from zs3lib.features import FeatureCache
 from zs3lib.layout import Layout
 from zs3lib.pixel_loss import pixel_loss
 from zs3lib.stage2 import Head
@@ -205,3 +209,46 @@ def test_reading_ahead_keeps_the_order_holds_few_and_raises_in_turn():
             most.append(max(held) - i)
     assert got == list(range(7)) and max(most) <= 4
     assert list(evaluate.ahead(lambda i: i, 2, 5)) == [0, 1] and list(evaluate.ahead(load, 0, 2)) == []
+
+
+# ---- the cache -------------------------------------------------------------------------------------------------------
+
+
+def test_features_of_another_backbone_are_never_read(settings, tmp_path):
+    """Same folder, other weights, seed or augmentation: computed again. The same: read."""
+    run = Run(settings(k=10), runs_root=tmp_path, cache_root=tmp_path)
+    run.model.eval()
+    folder = tmp_path / "features"
+
+    def build(seed=1, **changes):
+        s = settings(k=10, **changes)
+        return np.array(FeatureCache.build(folder, run.model, run.train, s, seed=seed).features)
+
+    first = build()
+    when = (folder / "meta.json").stat().st_mtime_ns
+    assert (build() == first).all() and (folder / "meta.json").stat().st_mtime_ns == when
+    assert not (build(seed=2) == first).all() and not (build(blur=1.0) == first).all()
+    with torch.no_grad():
+        next(run.model.decoder.parameters()).mul_(1.5)
+    changed = build()
+    assert not np.allclose(changed, first, rtol=1e-2)
+    with torch.no_grad():
+        next(run.model.decoder.parameters()).div_(1.5)
+    assert (build() == first).all()
+
+
+def test_pages_of_the_cache_do_not_stay_in_memory(make_cache):
+    """Reading every row leaves about as much in memory as before (Linux counts what a process has mapped in)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("this system does not say how much of a file a process holds in memory")
+
+    def mapped():
+        return int(re.search(r"RssFile:\s+(\d+) kB", status.read_text())[1])
+
+    cache = make_cache(np.zeros((600, 32, 32)))
+    size = cache.features.nbytes // 1024
+    before = mapped()
+    for row in range(600):
+        cache.read(np.array([row]))
+    assert size > 15_000 and mapped() - before < size / 4

@@ -401,7 +401,7 @@ def test_any_damage_to_the_cache_is_seen(make_cache, name, how):
     assert FeatureCache.open(folder) is None
 
 
-def test_an_intact_cache_is_not_computed_again_and_a_broken_build_leaves_nothing(settings, tmp_path, monkeypatch):
+def test_an_intact_cache_is_not_computed_again_and_a_broken_build_is_no_cache(settings, tmp_path, monkeypatch):
     run = Run(settings(k=10, views=2), runs_root=tmp_path, cache_root=tmp_path / "cache")
     calls, original = [], features.extract
 
@@ -419,10 +419,11 @@ def test_an_intact_cache_is_not_computed_again_and_a_broken_build_leaves_nothing
 
     with pytest.raises(KeyboardInterrupt):
         build()
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [f"{run.cache_folder.name}.partial"]
     first = build()
     done = len(calls)
-    assert done == 3 + 12 and len(first) == 24 and first.features.shape == (48, 8, 8, 256)
+    assert done == 3 + 10 and list((tmp_path / "cache").iterdir()) == [run.cache_folder]  # two batches were kept
+    assert len(first) == 24 and first.features.shape == (48, 8, 8, 256)
     assert (build().features == first.features).all() and len(calls) == done
     for view in (0, 1):  # row n V + v is view v of image n: Augmented's picture of epoch v
         _, labels = loading.Augmented(run.train, list(range(24)), run.settings, seed=1, epoch=view)[5]

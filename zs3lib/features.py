@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import mmap
 import os
 import shutil
 import zlib
@@ -48,21 +50,26 @@ class FeatureCache:
         return len(self.labels) // self.views
 
     def read(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Rows as (features (B, h, w, 256) float16, labels (B, S, S) uint8)."""
-        return torch.from_numpy(self.features[rows]), torch.from_numpy(self.labels[rows])
+        """Rows as (features (B, h, w, 256) float16, labels (B, S, S) uint8), in memory of their own."""
+        read = torch.from_numpy(self.features[rows]), torch.from_numpy(self.labels[rows])
+        _release(self.features, self.labels)
+        return read
 
     def _intact(self) -> bool:
         sums = self.meta["crc32"]
         return len(sums) == len(self.features) and all(
-            zlib.crc32(x) == s and zlib.crc32(y) == t for x, y, (s, t) in zip(self.features, self.labels, sums)
+            _sums(self.features, self.labels, row) == tuple(expected) for row, expected in enumerate(sums)
         )
 
     @classmethod
-    def open(cls, folder: Path) -> FeatureCache | None:
-        """The cache in `folder`, or None when there is none or any byte of it is not as written."""
+    def open(cls, folder: Path, *, key: str | None = None) -> FeatureCache | None:
+        """The cache in `folder`, or None when there is none, it was written under another key, or a byte has changed.
+
+        Reading all of it takes a core about a second for 2 GB, where computing that takes minutes.
+        """
         try:
             cache = cls(folder)
-            return cache if cache._intact() else None
+            return cache if (key is None or cache.meta.get("key") == key) and cache._intact() else None
         except (OSError, ValueError, KeyError, EOFError):
             return None
 
@@ -72,16 +79,21 @@ class FeatureCache:
     ) -> FeatureCache:
         """Open the cache in `folder`, or compute it: `settings.views` augmented views of every image.
 
-        The folder's name must change with everything that changes the features (weights, views, sizes, data).
-        It appears only when complete; what an interrupted run had computed is checked and kept. Memory in use does not
-        depend on the number of images. Raises ZS3Error where the disk has no room or a feature is not finite.
+        It is computed again when anything has changed that changes features: the network's weights, the data, the
+        augmentation. It appears only when complete; what an interrupted run had computed is checked and kept. Memory in
+        use does not depend on the number of images. Raises ZS3Error where the disk has no room or a feature is not finite.
         """
-        if cache := cls.open(folder):
+        key = _key(model, data, settings, seed)
+        if cache := cls.open(folder, key=key):
             return cache
         partial = folder.with_name(f"{folder.name}.partial")
         try:
             shutil.rmtree(folder, ignore_errors=True)
+            written = partial / "key"
+            if not written.is_file() or written.read_text() != key:
+                shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True, exist_ok=True)
+            written.write_text(key)
             cls._fill(partial, model.to(device(settings)), data, settings, seed)
             os.replace(partial, folder)
         except OSError as error:
@@ -117,10 +129,12 @@ class FeatureCache:
                         features[row], labels[row] = x, y
                         sums[row] = zlib.crc32(np.ascontiguousarray(x)), zlib.crc32(y)
                         start += 1
+                    _release(features, labels, sums)
                     bar.update(len(maps))
         features.flush()
         labels.flush()
-        meta = {"views": views, "images": count, "ids": list(data.ids), "crc32": sums.tolist()}
+        key = (folder / "key").read_text()
+        meta = {"views": views, "images": count, "ids": list(data.ids), "key": key, "crc32": sums.tolist()}
         (folder / "meta.json").write_text(json.dumps(meta))
 
     @staticmethod
@@ -128,9 +142,38 @@ class FeatureCache:
         """How many rows, view by view, an interrupted run left whole; a row is whole when its checksums hold."""
         for n in range(len(sums)):
             row = n % (len(sums) // views) * views + n // (len(sums) // views)
-            if (zlib.crc32(features[row]), zlib.crc32(labels[row])) != tuple(sums[row]):
+            if _sums(features, labels, row) != tuple(sums[row]):
                 return n
         return len(sums)
+
+
+def _key(model: DeepLabV3Plus, data: SegmentationData, settings: Settings, seed: int) -> str:
+    """Hash of all that decides the features."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().numpy().tobytes())
+    names = ("crop_size", "base_size", "scale_min", "scale_max", "blur", "views", "amp")
+    digest.update(repr([data.fingerprint, list(data.ids), seed, settings.key(*names)]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _sums(features: np.ndarray, labels: np.ndarray, row: int) -> tuple[int, int]:
+    """Checksums of a row; what was read to work them out is let go of."""
+    sums = zlib.crc32(np.ascontiguousarray(features[row])), zlib.crc32(np.ascontiguousarray(labels[row]))
+    _release(features, labels)
+    return sums
+
+
+def _release(*arrays: np.ndarray) -> None:
+    """Take the pages of memory-mapped files out of this process; the system keeps or writes them as it has room.
+
+    Without it a process that has read or written the whole cache counts as having all of it in memory.
+    """
+    for array in arrays:
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
