@@ -82,6 +82,15 @@ def test_diagnose_notebook_shows_why_classes_fail(record, world, tmp_path):
     assert pictures(tmp_path / "out.ipynb") == 6
 
 
+def test_method_notebook_finds_every_formula_and_its_call_agreeing(tmp_path):
+    """Its own asserts compare each formula, written out, with zs3lib; they must hold for another seed too."""
+    parameters = dict(seed=3, steps=60, animate=False)
+    papermill.execute_notebook(
+        FOLDER / "method.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
+    )
+    assert pictures(tmp_path / "out.ipynb") >= 10
+
+
 def test_a_mistake_is_answered_by_one_line_and_exit_code_1(tmp_path, capfd):
     code = main([str(FOLDER / "train.ipynb"), str(tmp_path / "out.ipynb"), "-p", "dataset", "coco"])
     lines = capfd.readouterr().err.strip().splitlines()

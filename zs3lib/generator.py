@@ -20,9 +20,10 @@ class Generator(nn.Module):
         word_dim: length of a word vector, and of the noise ("noise of matching dimensionality").
         hidden: width of the hidden layer.
         noise: "gaussian" (the paper's words) or "uniform" (ZS3Net's code).
+        features: length of a feature; the backbone's by default, 2 where a notebook draws them in the plane.
     """
 
-    def __init__(self, *, word_dim: int = 300, hidden: int = 256, noise: str = "gaussian"):
+    def __init__(self, *, word_dim: int = 300, hidden: int = 256, noise: str = "gaussian", features: int = FEATURE_DIM):
         super().__init__()
         if noise not in NOISES:
             raise ZS3Error(f"unknown noise '{noise}': choose one of {', '.join(NOISES)}")
@@ -30,7 +31,7 @@ class Generator(nn.Module):
         # The first layer's two halves are parameters of their own: the word half then costs one product per class,
         # not per feature, and the gradient needs no gluing. Initialised as the one Linear(600, 256) they are.
         joint = nn.Linear(2 * word_dim, hidden)
-        self.output = nn.Linear(hidden, FEATURE_DIM)
+        self.output = nn.Linear(hidden, features)
         for layer in (joint, self.output):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.constant_(layer.bias, 0.01)
@@ -62,6 +63,6 @@ class Generator(nn.Module):
             index: which word each feature is of, (N,) int64 in [0, C); not looked at where C is 1.
             noise: (N, word_dim).
 
-        Returns: features (N, 256).
+        Returns: features (N, 256), or as long as `features` says.
         """
         return self.output(self.hidden(words, index, noise))

@@ -38,12 +38,13 @@ class Head(nn.Module):
     Arguments:
         words: word vectors of all classes, (C, 300) float32.
         noise: the generator's noise, "gaussian" or "uniform".
+        features: length of a feature.
     """
 
-    def __init__(self, *, words: Tensor, noise: str = "gaussian"):
+    def __init__(self, *, words: Tensor, noise: str = "gaussian", features: int = FEATURE_DIM):
         super().__init__()
-        self.classifier = nn.Linear(FEATURE_DIM, len(words))
-        self.generator = Generator(word_dim=words.shape[1], noise=noise)
+        self.classifier = nn.Linear(features, len(words))
+        self.generator = Generator(word_dim=words.shape[1], noise=noise, features=features)
         self.register_buffer("words", words)
 
     def _of_class(self, c: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +84,7 @@ class Trainer:
         self.method, self.cache, self.split, self.settings = method, cache, split, settings
         self.device = device(settings)
         torch.manual_seed(stream(settings.seed, 20))
-        self.head = Head(words=words, noise=settings.noise).to(self.device)
+        self.head = Head(words=words, noise=settings.noise, features=cache.features.shape[-1]).to(self.device)
         self.generator_optimiser = torch.optim.Adam(
             self.head.generator.parameters(), lr=settings.generator_lr, fused=True
         )

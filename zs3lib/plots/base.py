@@ -46,6 +46,13 @@ def method_colours(methods: Iterable[str]) -> dict[str, object]:
     return {method: _COLOURS.get(method) or next(spare) for method in methods}
 
 
+def class_colours(n: int) -> list:
+    """n colours for classes drawn as points, the last (the unseen one) vermillion; colour-blind safe up to eight."""
+    palette = sns.color_palette("colorblind")
+    rest = ["0.45", palette[0], palette[1], palette[2], palette[4], palette[9], palette[8]]
+    return (rest * n)[: n - 1] + [UNSEEN_COLOUR]
+
+
 def save(fig: Figure, path: Path | str) -> list[Path]:
     """Write `<path>.png` and `<path>.pdf`, whole or not at all, and without dates: equal figures are equal files."""
     files = []
