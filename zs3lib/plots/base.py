@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def class_colours(n: int) -> list:
     palette = sns.color_palette("colorblind")
     rest = ["0.45", palette[0], palette[1], palette[2], palette[4], palette[9], palette[8]]
     return (rest * n)[: n - 1] + [UNSEEN_COLOUR]
+
+
+def png(fig: Figure, dpi: int = 80) -> bytes:
+    """A figure as the bytes of a PNG file, for an image widget or a page."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def save(fig: Figure, path: Path | str) -> list[Path]:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
-from .base import SEEN_COLOUR, UNSEEN_COLOUR, figure
+from .base import SEEN_COLOUR, UNSEEN_COLOUR, figure, png
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def plane(
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
     width = {1: 4.8, 2: 3.9, 3: 3.3}.get(columns, 2.7)
-    tall = width * (limits[3] - limits[2]) / (limits[1] - limits[0])
+    tall = (width - 0.3) * (limits[3] - limits[2]) / (limits[1] - limits[0])
     fig, axes = figure(lines, columns, width * columns + 0.3, (tall + 0.35) * lines + 1.0, sharex=True, sharey=True)
     lengths = [np.linalg.norm(p.arrows[1], axis=1).max() for p in panels if p.arrows is not None]
     scale = arrow / max(lengths) if lengths and max(lengths) > 0 else 1.0
@@ -125,9 +125,8 @@ def animate(panels: Sequence[Panel], *, seconds: float = 0.25, text: str = "", *
     """
     frames = []
     for panel in panels:
-        buffer = io.BytesIO()
-        plane([panel], columns=1, **options).savefig(buffer, format="png", dpi=72)
-        frames.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
+        shot = png(plane([panel], columns=1, **options), dpi=72)
+        frames.append(Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
     buffer, pause = io.BytesIO(), round(1000 * seconds)
     times = [pause] * (len(frames) - 1) + [6 * pause]
     frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
