@@ -84,7 +84,7 @@ def test_diagnose_notebook_shows_why_classes_fail(record, world, tmp_path):
 
 def test_method_notebook_finds_every_formula_and_its_call_agreeing(tmp_path):
     """Its own asserts compare each formula, written out, with zs3lib; they must hold for another seed too."""
-    parameters = dict(seed=3, steps=60, animate=False)
+    parameters = dict(seed=3, steps=60, repeats=1, animate=False)
     papermill.execute_notebook(
         FOLDER / "method.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
     )

@@ -90,9 +90,13 @@ def plane(
     """
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
-    width = {1: 4.8, 2: 3.9, 3: 3.3}.get(columns, 2.7)
-    tall = (width - 0.3) * (limits[3] - limits[2]) / (limits[1] - limits[0])
-    fig, axes = figure(lines, columns, width * columns + 0.3, (tall + 0.35) * lines + 1.0, sharex=True, sharey=True)
+    width = {1: 5.0, 2: 3.9, 3: 3.3}.get(columns, 2.7)
+    tall = (width - 0.25) * (limits[3] - limits[2]) / (limits[1] - limits[0])
+    below = 1 + len({c.label for p in panels for c in p.clouds}) // (2 * columns + 1)  # lines of the legend
+    above = 0.2 * (1 + max(p.title.count("\n") for p in panels))
+    height = (tall + above) * lines + 0.45 + 0.25 * below + 0.25 * (title.count("\n") + bool(title))
+    fig, axes = figure(lines, columns, width * columns + 0.3, height, sharex=True, sharey=True)
+    fig.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.02, wspace=0.02)
     lengths = [np.linalg.norm(p.arrows[1], axis=1).max() for p in panels if p.arrows is not None]
     scale = arrow / max(lengths) if lengths and max(lengths) > 0 else 1.0
     for ax, panel in zip(axes.flat, panels):
