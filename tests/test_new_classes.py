@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import zs3lib
-from zs3lib import ZS3Error, metrics
+from zs3lib import ZS3Error, finished, metrics
 from zs3lib.evaluate import predict
 from zs3lib.finished import open_run, toy_run
 from zs3lib.new_classes import LONGEST, fit, open_picture
 from zs3lib.plots import new_class as plots
+from zs3lib.seal import sealed
 from zs3lib.stage2 import Head
 from zs3lib.toy import strangers
 from zs3lib.toy.attributes import TABLE
@@ -171,6 +176,31 @@ def test_a_run_that_is_not_there_is_told_how_to_make(tmp_path):
     assert "make runs/lite/voc-k4-s1/metrics.json PROFILE=lite K=4 SEED=1" in message
     assert "make runs/lite/voc-k4-s1" in one_line(lambda: toy_run(tmp_path / "lite" / "voc-k4-s1"))
     assert "make runs/toy" in one_line(lambda: toy_run(tmp_path / "toy" / "somewhere"))
+
+
+def test_a_missing_toy_run_is_trained_and_a_finished_one_is_not_trained_again(settings, tmp_path, monkeypatch, capsys):
+    def tiny(profile, dataset, k, seed):
+        return settings(profile=profile, dataset=dataset, k=k, seed=seed, methods=("ours",), stage2_epochs=1)
+
+    monkeypatch.setattr(finished, "Settings", SimpleNamespace(make=tiny))
+    monkeypatch.setattr(finished.paths, "CACHE", tmp_path / "cache")
+    folder = toy_run(tmp_path / "toy" / "voc-k9-s3")
+    assert "toy/voc-k9-s3 is not there yet" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert set(open_run(folder).heads) == {"ours"} and open_run(folder).settings.seed == 3
+    monkeypatch.setattr(finished, "Run", None)
+    assert toy_run(folder) == folder
+    assert toy_run(str(folder / "metrics.json")) == folder
+
+
+def test_a_record_of_another_version_says_so(run, tmp_path):
+    shutil.copytree(run.folder.parent, tmp_path / "toy")
+    path = tmp_path / "toy" / "voc-k10-s0" / "metrics.json"
+    record = json.loads(path.read_text())
+    record["settings"]["old_setting"] = 1
+    path.write_text(json.dumps(sealed({k: v for k, v in record.items() if k not in ("schema", "checksum")})))
+    message = one_line(lambda: open_run(path.parent))
+    assert "is of another version" in message and "old_setting" in message and "make runs/toy/voc-k10-s0" in message
 
 
 def test_pictures_of_strangers_show_them_and_are_repeatable():

@@ -89,7 +89,10 @@ def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
         raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
     if not (backbone := backbone_file(folder, checkpoints.load_weights(folder / "heads.pt"))).is_file():
         raise ZS3Error(f"{backbone} not found: {again}")
-    settings = Settings.make(**record["settings"] | changes)
+    try:
+        settings = Settings.make(**record["settings"] | changes)
+    except ZS3Error as error:
+        raise ZS3Error(f"{folder / 'metrics.json'} is of another version of zs3lib ({error}): {again}") from None
     parts = split(settings.dataset, settings.k)
     model, heads = load_heads(folder, settings, len(parts.names))
     return FinishedRun(folder, record, settings, parts, model, heads)
@@ -101,6 +104,7 @@ def toy_run(folder: str | Path) -> Path:
     Any other run that is missing raises ZS3Error with the command that makes it.
     """
     folder = Path(folder).absolute()
+    folder = folder.parent if folder.name == "metrics.json" else folder
     if (folder / "metrics.json").is_file() and (folder / "heads.pt").is_file():
         return folder
     name = re.fullmatch(r"(voc|context)-k(\d+)-s(\d+)", folder.name)

@@ -45,7 +45,7 @@ def loss_curves(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         ax.set(title=heading, xlabel="epoch", ylabel=unit)
         ax.title.set_fontsize(11)
         if quantity == "q":
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
         ax.xaxis.get_major_locator().set_params(integer=True)
     handles = {t: h for ax in axes[0] for h, t in zip(*ax.get_legend_handles_labels())}
     fig.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
