@@ -20,6 +20,17 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=5, help="how many tiny runs to kill and resume (make test-kill: 20)")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """How many bad inputs were answered as they should be (test_one_line.py)."""
+    count = {
+        kind: sum("test_a_bad_input_gets_one_line" in r.nodeid for r in terminalreporter.stats.get(kind, []))
+        for kind in ("passed", "failed", "error", "skipped")
+    }
+    if tried := count["passed"] + count["failed"] + count["error"]:
+        skipped = f" ({count['skipped']} skipped)" if count["skipped"] else ""
+        terminalreporter.write_line(f"{count['passed']}/{tried} bad inputs answered by one clear line{skipped}")
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """A toy world of 24 + 8 small images, VOC and Context; tests that change it change a copy."""

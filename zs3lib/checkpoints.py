@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -27,10 +28,26 @@ _NUMBERS = [
 def save(path: Path, state: dict) -> None:
     """Write tensors and plain values atomically. Raises ZS3Error, naming the file, where it cannot be written."""
     with atomic_write(path) as file:
+        writer = _Writer(file)
         try:
-            torch.save(state, file)
-        except RuntimeError as error:  # torch's zip writer says so of a full disk
-            raise OSError(str(error).split("\n")[0][:200]) from error
+            torch.save(state, writer)
+        except RuntimeError as error:
+            raise writer.error or error from error
+
+
+class _Writer:
+    """A file for torch.save that remembers why it could not be written: torch's own error does not say."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.error = file, None
+        self.flush = file.flush
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def load_weights(path: str | Path) -> dict:
@@ -73,6 +90,9 @@ def load_pretrained(model: nn.Module, settings: Settings) -> str:
     content = load_weights(path)
     try:
         state = zs3net.unwrapped(content)
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"{key} holds values that are not finite")
         if zs3net.is_network(state):
             zs3net.check_settings(settings)
             zs3net.load_network(model, state)

@@ -87,7 +87,10 @@ def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
     record = read_record(folder / "metrics.json")
     if not (folder / "heads.pt").is_file():
         raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
-    if not (backbone := backbone_file(folder, checkpoints.load_weights(folder / "heads.pt"))).is_file():
+    saved = checkpoints.load_weights(folder / "heads.pt")
+    if saved.get("key") != record.get("keys", {}).get("head"):
+        raise ZS3Error(f"{folder / 'heads.pt'} is of another run than the metrics.json beside it: {again}")
+    if not (backbone := backbone_file(folder, saved)).is_file():
         raise ZS3Error(f"{backbone} not found: {again}")
     try:
         settings = Settings.make(**record["settings"] | changes)

@@ -134,7 +134,8 @@ def check_same_settings(records: list[dict]) -> None:
                 if a.get(key, "not set") != b.get(key, "not set"):
                     raise ZS3Error(
                         f"{name(reference)} and {name(record)} cannot share a table: {key} is "
-                        f"{a.get(key, 'not set')!r} in one and {b.get(key, 'not set')!r} in the other"
+                        f"{a.get(key, 'not set')!r} in one and {b.get(key, 'not set')!r} in the other: remove the folder of one "
+                        "and run it again"
                     )
 
 

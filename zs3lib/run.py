@@ -57,6 +57,7 @@ class Run:
     ):
         self.settings, self.started = settings, time.time()
         keep_freed_memory()
+        device(settings)  # one that is not there is told before anything is read
         self.split = split(settings.dataset, settings.k)
         if settings.profile == "toy" and Path(settings.data_root) == paths.DATA / "toy":
             from .toy.world import ensure, ensure_backbone

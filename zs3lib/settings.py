@@ -110,14 +110,23 @@ class Settings:
     workers: int = 0
 
     @classmethod
-    def make(cls, *, profile: str = "toy", dataset: str = "voc", k: int = 10, **changes) -> Settings:
+    def make(
+        cls, *, profile: str = "toy", dataset: str = "voc", k: int = 10, options: dict | None = None, **changes
+    ) -> Settings:
         """Settings of a profile for one (dataset, K); `changes` that are None or "" keep the profile's value.
+
+        `options` are further changes, as one dictionary.
 
         Raises ZS3Error on unknown names, types that do not fit and values out of range.
         """
         if profile not in PROFILES:
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
         split(dataset, k)
+        if not isinstance(options, dict | None):
+            raise ZS3Error(f"options is {options!r}: it must be a dictionary of settings by name")
+        if own := [name for name in ("profile", "dataset", "k") if name in (options or {})]:
+            raise ZS3Error(f"options hold '{own[0]}': give it as a parameter of its own")
+        changes |= options or {}
         values = dict(PROFILES[profile]["all"]) | dict(PROFILES[profile].get(dataset, {}))
         values["tau"], values["gamma"] = tau_gamma(dataset, k)
         values |= {name: value for name, value in changes.items() if value not in (None, "")}

@@ -146,7 +146,8 @@ def load_word_vectors(
     table = np.stack(rows).astype(np.float32)
     for problem, bad in (("are not finite", ~np.isfinite(table).all(1)), ("are all 0", ~table.any(1))):
         if bad.any():
-            raise ZS3Error(f"word vectors {source} hold values that {problem} for {', '.join(np.array(names)[bad])}")
+            lost = ", ".join(np.array(names)[bad])
+            raise ZS3Error(f"word vectors {source} hold values that {problem} for {lost}: use a file that is whole")
     if norm != "none":
         table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
         if norm == "noise":
