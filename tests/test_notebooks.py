@@ -112,3 +112,4 @@ def test_notebook_says_what_it_shows_takes_and_needs_and_lists_its_parameters(pa
     assert all(word in first for word in ("**Shows**", "**Takes**", "**Needs**"))
     for name, parameter in papermill.inspect_notebook(path).items():
         assert parameter["help"], f"{path.name}: parameter {name} has no explaining comment"
+        assert parameter["inferred_type_name"] != "None", f"{path.name}: parameter {name} has no type"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.quiver import Quiver
+from PIL import Image
 
 from zs3lib import figure3, plots, records
 from zs3lib.classes import split
 from zs3lib.errors import ZS3Error
+from zs3lib.plots import method
 
 SPLIT = split("voc", 10)
 
@@ -124,6 +130,41 @@ def test_hiou_over_k_without_and_with_runs():
     fig = plots.hiou_over_k(frame)
     assert [ax.get_title() for ax in fig.axes] == ["Pascal-VOC 2012", "Pascal-Context"]
     assert len(frame) == 20 and set(frame["source"]) == {"published"}
+
+
+def test_panels_of_the_plane_share_one_scale_and_one_legend():
+    points, pull = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[0.0, 2.0], [1.0, 0.0]])
+    cloud = method.Cloud(points, "real")
+    panels = [
+        method.Panel("long", [cloud], arrows=(points, pull)),
+        method.Panel("half", [cloud, method.Cloud(points, "generated", hollow=True)], arrows=(points, pull / 2)),
+        method.Panel(
+            "field", [cloud], height=lambda z: z[:, 0], regions=lambda z: z[:, 1] > 0, region_colours=["C0", "C1"]
+        ),
+    ]
+    fig = plots.plane(panels, limits=(-1, 2, -1, 2), arrow=0.5)
+    assert legend_texts(fig) == ["real", "generated"] and [ax.get_title() for ax in fig.axes] == [
+        "long",
+        "half",
+        "field",
+    ]
+    arrows = [next(c for c in ax.collections if isinstance(c, Quiver)) for ax in fig.axes[:2]]
+    assert np.hypot(arrows[0].U, arrows[0].V).max() == pytest.approx(0.5)  # the longest of all panels
+    assert np.hypot(arrows[1].U, arrows[1].V).max() == pytest.approx(0.25)
+
+
+def test_an_animation_is_one_self_contained_picture():
+    panels = [method.Panel(str(i), [method.Cloud(np.full((3, 2), i), "")]) for i in range(3)]
+    shown = plots.animate(panels, limits=(0, 3, 0, 3), text="three frames")
+    kind, data = shown.split('src="')[1].rstrip('">').split(",")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as film:
+        assert (kind, film.format, film.n_frames) == ("data:image/gif;base64", "GIF", 3)
+    assert 'alt="three frames"' in shown
+
+
+def test_the_loop_of_figure_2_names_its_parts():
+    texts = {text.get_text().replace("\n", " ") for ax in plots.recursion_loop().axes for text in ax.texts}
+    assert {"generator", "frozen backbone", "MMD(x, y)", "γ · ZS-MMD(a, b; c)", "one Adam step"} <= texts
 
 
 def test_a_method_has_one_colour_in_every_figure():

@@ -94,9 +94,9 @@ def plane(
     tall = (width - 0.25) * (limits[3] - limits[2]) / (limits[1] - limits[0])
     below = 1 + len({c.label for p in panels for c in p.clouds}) // (2 * columns + 1)  # lines of the legend
     above = 0.2 * (1 + max(p.title.count("\n") for p in panels))
-    height = (tall + above) * lines + 0.45 + 0.25 * below + 0.25 * (title.count("\n") + bool(title))
+    height = (tall + above) * lines + 0.6 + 0.25 * below + 0.3 * (title.count("\n") + bool(title))
     fig, axes = figure(lines, columns, width * columns + 0.3, height, sharex=True, sharey=True)
-    fig.get_layout_engine().set(h_pad=0.03, w_pad=0.03, hspace=0.02, wspace=0.02)
+    fig.get_layout_engine().set(h_pad=0.06, w_pad=0.03, hspace=0.02, wspace=0.02)
     lengths = [np.linalg.norm(p.arrows[1], axis=1).max() for p in panels if p.arrows is not None]
     scale = arrow / max(lengths) if lengths and max(lengths) > 0 else 1.0
     for ax, panel in zip(axes.flat, panels):
@@ -193,14 +193,14 @@ def recursion_loop() -> Figure:
         "generator": (4.6, 2.1, "generator", "#fde3c3"), "fake": (8.4, 2.1, "generated\nfeatures y", "#fde3c3"),
         "loss": (8.4, 4.1, "MMD(x, y)", "#f4d0d8"),
     }, [("image", "backbone"), ("backbone", "real"), ("word", "generator"), ("generator", "fake"), ("real", "loss"),
-        ("fake", "loss")], ("loss", "generator", "one Adam step", 0.25))  # fmt: skip
+        ("fake", "loss")], ("loss", "generator", "one Adam step", 0.25, (5.0, 4.2)))  # fmt: skip
     _boxes(axes[0, 1], {
         "word": (1.3, 6.1, "word vector\n+ noise", "0.92"), "generator": (4.6, 6.1, "generator", "#fde3c3"),
         "fake": (8.4, 6.1, "generated\nfeatures b", "#fde3c3"),
-        "classify": (1.3, 2.1, "classifier:\nclass, confidence c", "#cfe3f3"),
-        "keep": (4.6, 2.1, "keep a where right\nand c > τ", "#d5ead9"), "loss": (8.4, 2.1, "γ · ZS-MMD(a, b; c)", "#f4d0d8"),
+        "classify": (1.1, 2.1, "classifier:\nclass, confidence c", "#cfe3f3"),
+        "keep": (4.75, 2.1, "keep a where right\nand c > τ", "#d5ead9"), "loss": (8.5, 2.1, "γ · ZS-MMD(a, b; c)", "#f4d0d8"),
     }, [("word", "generator"), ("generator", "fake"), ("generator", "classify"), ("classify", "keep"), ("keep", "loss"),
-        ("fake", "loss")], ("loss", "generator", "one Adam step", -0.2))  # fmt: skip
+        ("fake", "loss")], ("loss", "generator", "one Adam step", -0.2, (4.7, 3.7)))  # fmt: skip
     notes = (
         "the classifier learns from x, with its true classes",
         "the classifier learns from b, at every pixel of the label map",
@@ -210,10 +210,12 @@ def recursion_loop() -> Figure:
     return fig
 
 
-def _boxes(ax, boxes: dict, arrows: list[tuple[str, str]], back: tuple[str, str, str, float]) -> None:
+def _boxes(
+    ax, boxes: dict, arrows: list[tuple[str, str]], back: tuple[str, str, str, float, tuple[float, float]]
+) -> None:
     drawn = {}
     for name, (x, y, text, colour) in boxes.items():
-        half = 1.25 if "\n" not in text and len(text) < 12 else 1.5
+        half = 1.25 if "\n" not in text and len(text) < 12 else 1.45
         box = FancyBboxPatch((x - half, y - 0.55), 2 * half, 1.1, boxstyle="round,pad=0.08", fc=colour, ec="0.3")
         drawn[name] = ax.add_patch(box)
         ax.text(x, y, text, ha="center", va="center", fontsize=10)
@@ -221,9 +223,7 @@ def _boxes(ax, boxes: dict, arrows: list[tuple[str, str]], back: tuple[str, str,
     for start, end in arrows:
         ax.annotate("", boxes[end][:2], boxes[start][:2],
                     arrowprops=look | {"patchA": drawn[start], "patchB": drawn[end]})  # fmt: skip
-    start, end, text, bend = back
+    start, end, text, bend, place = back
     look |= {"color": UNSEEN_COLOUR, "ls": "--", "lw": 2, "connectionstyle": f"arc3,rad={bend}"}
     ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=look | {"patchA": drawn[start], "patchB": drawn[end]})
-    middle = (np.array(boxes[start][:2]) + boxes[end][:2]) / 2
-    offset = (-1.7, 0.1) if bend > 0 else (1.7, 0.3)
-    ax.text(*(middle + offset), text, ha="center", va="center", fontsize=10, color=UNSEEN_COLOUR, style="italic")
+    ax.text(*place, text, ha="center", va="center", fontsize=10, color=UNSEEN_COLOUR, style="italic")
