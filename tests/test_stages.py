@@ -497,3 +497,26 @@ def test_a_second_run_with_other_methods_reuses_the_backbone(finished, settings,
     assert other.backbone_key != run.backbone_key and other.head_key != run.head_key
     assert again.head_key != run.head_key and again.cache_folder != run.cache_folder
     assert checkpoints.resume(run.backbone_folder / "backbone.pt", "another key") is None
+
+
+def test_a_smaller_k_starts_from_the_backbone_of_a_larger_one(settings, tmp_path, monkeypatch):
+    def opened(k, from_k):
+        s = settings(k=k, frozen_blocks=0, stage1_epochs=3, stage1_from_k=from_k, stage1_from_epochs=1)
+        return Run(s, runs_root=tmp_path, cache_root=tmp_path)
+
+    starts, original = [], stage1.train_backbone
+
+    def train(model, data, indices, *rest, **kept):
+        starts.append((len(indices), states(model)))
+        return original(model, data, indices, *rest, **kept)
+
+    monkeypatch.setattr(stage1, "train_backbone", train)
+    run, alone = opened(2, 10), opened(2, 0)
+    assert len(run.train_backbone()) == 1 and len(alone.train_backbone()) == 3
+    base = opened(10, 10)
+    assert len(base.train_backbone()) == 3 and len(starts) == 3  # K = 10 was there already
+    (first, _), (second, start), _ = starts
+    assert first == len(base.seen_images) < second == len(run.seen_images)
+    assert set(base.seen_images) < set(run.seen_images)
+    assert all(torch.equal(value, base.model.state_dict()[name]) for name, value in start.items())
+    assert alone.backbone_key != run.backbone_key != base.backbone_key

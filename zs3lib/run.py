@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import resource
 import shutil
@@ -77,10 +78,15 @@ class Run:
         self.inputs = {
             "weights": file_hash(settings.weights), "word_vectors": hashlib.sha256(self.words.tobytes()).hexdigest()[:16],
         }  # fmt: skip
-        self.backbone_key = settings.key(
-            *STAGE1_SETTINGS,
-            extra=[self.train.fingerprint, self.inputs["weights"], source_hash(deeplab, stage1, loading, segmentation, sbd)],
-        )  # fmt: skip
+        self.start = None
+        if settings.stage1_from_k > settings.k:
+            start = dataclasses.replace(settings, k=settings.stage1_from_k)
+            self.start = Run(start, runs_root=runs_root, cache_root=cache_root)
+        made_from = [self.train.fingerprint, self.inputs["weights"]]
+        made_from += [source_hash(deeplab, stage1, loading, segmentation, sbd)]
+        if self.start:
+            made_from += [self.start.backbone_key, settings.stage1_from_epochs]
+        self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)
         self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.head_key = settings.key(
             *STAGE2_SETTINGS, "views",
@@ -130,8 +136,13 @@ class Run:
         if self.pretrained == "zs3net":
             print(f"Stage 1 is skipped: {self.settings.weights} is the network that ZS3Net's own stage 1 left.")
         if state is None:
+            settings = self.settings
+            if self.start:
+                self.start.train_backbone()
+                self.model.load_state_dict(self.start.model.state_dict())
+                settings = dataclasses.replace(settings, stage1_steps=0, stage1_epochs=settings.stage1_from_epochs)
             losses_ = [] if self.pretrained == "zs3net" else stage1.train_backbone(
-                self.model, self.train, self.seen_images, self.settings, checkpoint=part, key=self.backbone_key
+                self.model, self.train, self.seen_images, settings, checkpoint=part, key=self.backbone_key
             )  # fmt: skip
             state = {"model": self.model.state_dict(), "losses": losses_, "key": self.backbone_key}
             checkpoints.save(done, state)

@@ -39,8 +39,9 @@ class Settings:
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
 
     `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
-    `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The backbone's first
-    `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` all its batch statistics too.
+    With `stage1_from_k` a smaller K starts from that K's backbone, which saw none of its unseen classes either, and trains
+    `stage1_from_epochs`. `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast.
+    The first `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` the backbone its batch statistics.
     Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees,
     with `shared_views` the same ones for all seeds, so that one feature cache serves them; a batch of stage 2 takes every
     `cell_stride`-th feature cell in each direction, from an offset drawn anew.
@@ -78,6 +79,8 @@ class Settings:
     stage1_steps: int = 0
     stage1_optimiser: str = "sgd"
     stage1_lr: float = 0.007
+    stage1_from_k: int = 0
+    stage1_from_epochs: int = 2
     fresh_lr_factor: float = 10.0
     frozen_blocks: int = 0
     frozen_bn: bool = False
@@ -154,7 +157,7 @@ class Settings:
                 raise ZS3Error(f"unknown method '{method}': choose from {', '.join(METHODS)}")
         ranges = {
             "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
-            "stage1_steps": (0, 10**7),
+            "stage1_steps": (0, 10**7), "stage1_from_k": (0, 10), "stage1_from_epochs": (1, 10_000),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
             "samples": (2, 100_000), "cell_stride": (1, 8), "base_size": (32, 4096), "crop_size": (32, 4096),
             "val_size": (32, 4096), "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9),
