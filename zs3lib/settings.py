@@ -240,7 +240,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", aspp_rates=(2, 4, 6),
             base_size=256, crop_size=192, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=256, dropout=False,
             stage1_optimiser="adamw", stage1_epochs=8, stage1_lr=2e-4, fresh_lr_factor=5, frozen_blocks=7, frozen_bn=True,
-            stage1_from_k=10, stage1_from_epochs=2, views=1, shared_views=True, cell_stride=2, stage2_epochs=6, warmup_epochs=3,
+            stage1_from_k=10, stage1_from_epochs=1, views=1, shared_views=True, cell_stride=2, stage2_epochs=6, warmup_epochs=3,
             loss_at="feature", generator_lr=5e-4, word_norm="noise", workers=1,
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),
