@@ -24,10 +24,9 @@ SETTINGS = {  # no question about news on the first start; cells off screen stay
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-# Every code cell that is not empty has a number, or one shows an error.
-RAN = """[...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].every(cell =>
-  /\\[\\d+\\]/.test(cell.querySelector('.jp-InputPrompt').textContent) ||
-  !cell.querySelector('.cm-content').textContent.trim()) || !!document.querySelector('.jp-RenderedText[data-mime-type$=error]')"""
+RUNNING = (
+    "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))"
+)
 
 
 class Lab:
@@ -90,8 +89,8 @@ class Lab:
         """Run > Run All Cells, as a user clicks it; the notebook as JupyterLab then saves it, and a screenshot."""
         self.page.locator(".lm-MenuBar-item", has_text="Run").click()
         self.page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
-        self.page.wait_for_function(f"!({RAN})", timeout=60_000)
-        self._until(lambda: self.page.evaluate(RAN), f"every cell of {name} to be run", PATIENCE)
+        self.page.wait_for_function(RUNNING, timeout=60_000)
+        self._until(lambda: not self.page.evaluate(RUNNING), f"every cell of {name} to be run", PATIENCE)
         self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
         return self.saved(name)
 
