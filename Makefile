@@ -40,7 +40,7 @@ FIGURES := figures/$(PROFILE)
 READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/claims.py zs3lib/figure3.py zs3lib/notebooks.py \
            zs3lib/statistics.py zs3lib/protocols.py zs3lib/report.py zs3lib/__main__.py \
            zs3lib/data/download.py zs3lib/data/catalogue.py zs3lib/data/fetch.py \
-           zs3lib/finished.py zs3lib/new_classes.py zs3lib/diagnose.py
+           zs3lib/pictures.py zs3lib/finished.py zs3lib/new_classes.py zs3lib/diagnose.py zs3lib/plane.py
 PLOTS   := $(wildcard zs3lib/plots/*.py)
 TOY     := $(filter-out zs3lib/toy/strangers.py,$(wildcard zs3lib/toy/*.py))
 CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
@@ -120,10 +120,18 @@ $(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py $(PLOTS) $(FIG3)
 	@touch $@
 
 $(STORIES): $(RUNS)/%.ipynb: notebooks/%.ipynb $(CODE) $(ASKING) $(PLOTS) $(DATA) $(FIG3)
-	@$(NOTEBOOK) $< $@ -p profile $(PROFILE)
+	@$(NOTEBOOK) $< $@ $(if $(filter-out method,$*),-p profile $(PROFILE))
+
+# The README's pictures: the first one below a heading.
+PICTURES := $(if $(filter toy,$(PROFILE)),$(patsubst $(RUNS)/%.ipynb,$(FIGURES)/%.png,$(filter-out %/data.ipynb,$(STORIES))))
+figures/toy/new_class.png: HEADING = The picture
+figures/toy/diagnose.png:  HEADING = Real against generated features
+figures/toy/method.png:    HEADING = 9. Before and after the recursion
+$(PICTURES): figures/toy/%.png: runs/toy/%.ipynb zs3lib/pictures.py
+	@$(PYTHON) -m zs3lib.pictures $< "$(HEADING)" $@
 
 # A training whose record was not made by make has no executed notebook, and so no page: `find` passes on those that exist.
-report/index.html: $(TABLES)/table1.txt $(if $(FIG3),$(FIGURES)/fig3.png) $(STORIES) $(RECORDS) zs3lib/report.py zs3lib/tables.py \
+report/index.html: $(TABLES)/table1.txt $(if $(FIG3),$(FIGURES)/fig3.png) $(STORIES) $(PICTURES) $(RECORDS) zs3lib/report.py zs3lib/tables.py \
                    zs3lib/records.py $(wildcard zs3lib/resources/report/*) report/.grid
 	@rm -f report/*.html
 	@$(PYTHON) -m zs3lib.report $$(find $(PAGES) -maxdepth 0 2>/dev/null) --out report --profile $(PROFILE) --ks $(K) \

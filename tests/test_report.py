@@ -15,7 +15,7 @@ from PIL import Image
 from test_tables import record as make_record
 from test_tables import write
 
-from zs3lib import ZS3Error, audit, report
+from zs3lib import ZS3Error, audit, pictures, report
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 FIRST = "# Small things\n\n**Shows** a sum, $a_i$, and a picture.\n\n**Takes** no time. **Needs** nothing."
@@ -155,3 +155,13 @@ def test_every_formula_of_the_notebooks_can_be_drawn(path):
     for cell in nbformat.read(path, 4).cells:
         if cell.cell_type == "markdown":
             report.markdown(cell.source)
+
+
+def test_a_picture_of_a_notebook_is_saved_small_or_what_is_there_is_named(notebook, tmp_path, capsys):
+    out = tmp_path / "figures" / "picture.png"
+    assert pictures.main([str(notebook), "The picture", str(out), "--width", "4"]) == 0
+    with Image.open(out) as saved:
+        assert saved.size == (4, 4) and saved.convert("RGB").getpixel((1, 1)) == (255, 0, 0)
+    assert pictures.main([str(notebook), "Another", str(out)]) == 2
+    assert "its headings are Small things; The picture, not 'Another'" in capsys.readouterr().err
+    assert pictures.main([str(tmp_path / "none.ipynb"), "The picture", str(out)]) == 2

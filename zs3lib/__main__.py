@@ -6,6 +6,7 @@
   python -m zs3lib.tables         Tables I-III from the run records
   python -m zs3lib.protocols      the table of both protocols from the run records
   python -m zs3lib.report         executed notebooks as HTML
+  python -m zs3lib.pictures       one picture of an executed notebook as a small PNG
 
 Each has --help. From Python: `import zs3lib; help(zs3lib.Run)`.
 """
