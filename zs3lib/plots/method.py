@@ -112,12 +112,9 @@ def plane(
         look = {"mfc": "none", "mec": cloud.colour} if cloud.hollow else {"mfc": cloud.colour, "mec": "white"}
         handles.setdefault(cloud.label, Line2D([], [], ls="", marker=cloud.marker, ms=8, label=cloud.label, **look))
     handles.pop("", None)
-    fig.legend(
-        handles=list(handles.values()),
-        loc="outside lower center",
-        ncols=min(len(handles), 2 * columns + 1),
-        frameon=False,
-    )
+    room = int(fig.get_figwidth() / (0.5 + 0.085 * max(map(len, handles), default=0)))
+    entries = {"handles": list(handles.values()), "ncols": max(1, min(len(handles), room))}
+    fig.legend(loc="outside lower center", frameon=False, **entries)
     fig.suptitle(title, fontsize=12)
     return fig
 
