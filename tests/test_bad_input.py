@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite_stops_stage_1_naming_the_step_the_images_and_
     per_epoch = len(run.seen_images) // 2
     run.model.forward = forward
     message = one_line(run.train_backbone)
-    assert "the loss is nan at step 2 of epoch 2" in message and "stage1_lr" in message
+    assert "the backbone loss is nan at step 2 of epoch 2" in message and "stage1_lr" in message
     named = [i for i in run.train.ids if i in message]
     assert len(named) == 2 and set(named) <= {run.train.ids[i] for i in run.seen_images}
     assert str(run.backbone_folder / "training.pt") in message and not (run.backbone_folder / "backbone.pt").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from zs3lib import Run, ZS3Error, checkpoints, features, load_heads
 from zs3lib.data import loading
 from zs3lib.evaluate import predict
 from zs3lib.features import FeatureCache, at_feature_resolution
-from zs3lib.stage2 import Trainer
+from zs3lib.stage2 import Trainer, train_head
 
 
 def digest(module) -> bytes:
@@ -139,11 +140,34 @@ def test_a_batch_of_void_alone_is_no_loss_and_no_nan(finished):
         assert all(torch.isfinite(p).all() for p in trainer.head.parameters())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(finished, monkeypatch):
-    trainer, _, _ = crafted(finished, "zs3net", [1])
-    monkeypatch.setattr(trainer.cache, "features", np.full_like(trainer.cache.features, np.nan))
-    with pytest.raises(ZS3Error, match="not finite in epoch 1"):
-        trainer.train_epoch()
+@pytest.mark.parametrize("kind", ["generator", "classifier", "recursion"])
+def test_a_loss_that_is_not_finite_stops_stage_2_naming_the_step_the_images_and_what_is_saved(
+    finished, kind, tmp_path, monkeypatch
+):
+    trainer, _, _ = crafted(finished, "ours", [1], batch_size=5, stage2_epochs=2)
+    name = {"generator": "_fit", "classifier": "_classify", "recursion": "_recurse"}[kind]
+    original, step, batches = getattr(trainer, name), trainer.step, []
+    monkeypatch.setattr(trainer, "step", lambda *arguments: batches.append(1) or step(*arguments))
+
+    def spoiled(*arguments):
+        """The first such loss from the third step of the second epoch on is NaN."""
+        late = len(batches) >= trainer.batches + 3
+        if kind == "recursion":
+            original(*arguments)
+            return arguments[-1]["recursion"].append(torch.tensor(float("nan") if late else 1.0))
+        return original(*arguments) * (float("nan") if late else 1.0)
+
+    monkeypatch.setattr(trainer, name, spoiled)
+    with pytest.raises(ZS3Error) as caught:
+        train_head(trainer, folder=tmp_path, key="key")
+    message = str(caught.value)
+    found = re.search(
+        r"stage 2, ours: the (\w+) loss is nan at step (\d+) of epoch 2, on the images ([\w, ]+):", message
+    )
+    assert found and found[1] == kind and int(found[2]) >= 3 and (kind == "recursion" or found[2] == "3"), message
+    assert len(found[3].split(", ")) == 5 and set(found[3].split(", ")) <= set(finished[0].train.ids)
+    assert message.endswith(f"the last good state, after epoch 1, is {tmp_path / 'ours.pt'}")
+    assert checkpoints.resume(tmp_path / "ours.pt", "key")["trainer"]["epoch"] == 1
 
 
 def test_the_same_seed_repeats_every_digit_and_another_does_not(run, finished):

@@ -55,6 +55,10 @@ class FeatureCache:
         _release(self.features, self.labels)
         return read
 
+    def ids(self, rows: np.ndarray) -> list[str]:
+        """The image ids of rows, for an error's line."""
+        return [str(self.meta.get("ids", range(len(self)))[row // self.views]) for row in rows]
+
     def _intact(self) -> bool:
         sums = self.meta["crc32"]
         return len(sums) == len(self.features) and all(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .errors import ZS3Error
@@ -13,24 +14,32 @@ SHOWN = 8  # ids of a large batch that fit on one line
 
 
 def check_finite(
-    losses: Tensor, *, stage: str, epoch: int, ids: Callable[[int], Iterable[str]], checkpoint: Path, cure: str
-) -> None:
-    """Raise ZS3Error when a loss of an epoch is not finite.
+    log: Mapping[str, list[Tensor]], ends: Sequence[Mapping[str, int]], *, stage: str, epoch: int,
+    ids: Callable[[int], Iterable[str]], checkpoint: Path, cure: str,
+) -> None:  # fmt: skip
+    """Raise ZS3Error when a loss of an epoch is not finite, naming the first step that has one.
 
     Arguments:
-        losses: (steps,), looked at once at the end of the epoch: no step waits for it.
+        log: the epoch's losses by name, scalars, as many a step as it took; looked at once, so that no step waits for it.
+        ends: of each step, how many losses of each name had been logged when it ended.
         stage: what is trained, in words; epoch: the epoch, from 0.
         ids: the image ids of a step's batch.
         checkpoint: where the state after the epoch before is saved; cure: what to try.
     """
-    bad = (~losses.isfinite()).nonzero()
-    if not len(bad):
+    first = None
+    for name in ends[0]:
+        bad = (~torch.stack(log[name]).isfinite()).nonzero() if log[name] else ()
+        if len(bad):
+            step = next(i for i, end in enumerate(ends) if int(bad[0]) < end[name])
+            if first is None or step < first[0]:
+                first = step, name, log[name][int(bad[0])].item()
+    if first is None:
         return
-    step = int(bad[0])
+    step, name, value = first
     images = [str(i) for i in ids(step)]
     more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
     kept = f"the last good state, after epoch {epoch}, is {checkpoint}" if epoch else "no epoch is saved yet"
     raise ZS3Error(
-        f"{stage}: the loss is {losses[step].item()} at step {step + 1} of epoch {epoch + 1}, on the images "
+        f"{stage}: the {name} loss is {value} at step {step + 1} of epoch {epoch + 1}, on the images "
         f"{', '.join(images[:SHOWN])}{more}: look at them, or {cure}; {kept}"
     )

@@ -54,12 +54,14 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     y = x if same else y - centre
     x2 = (x * x).sum(1)
     norms = x2[:, None] + (x2 if same else (y * y).sum(1))
-    return norms.addmm_(x, y.T, alpha=-2).clamp_min_(0)
+    d = norms.addmm_(x, y.T, alpha=-2).clamp_min_(0)
+    return d.fill_diagonal_(0) if same else d
 
 
 def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
     """Sum of Gaussian kernels exp(-|x - y|^2 / (2 s)), (N, D) and (M, D) -> (N, M); values only, no gradient."""
-    return _gaussians(_squared_distances(x.detach(), y.detach()), bandwidths, slope=False)[0]
+    same, x = y is x, x.detach()
+    return _gaussians(_squared_distances(x, x if same else y.detach()), bandwidths, slope=False)[0]
 
 
 class _SquaredDiscrepancy(torch.autograd.Function):
@@ -74,7 +76,9 @@ class _SquaredDiscrepancy(torch.autograd.Function):
         z, w = torch.cat([x, y]), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
         first = 0 if ctx.needs_input_grad[0] else len(x)
         rows, wr = z[first:], w[first:, None]
-        k, slope = _gaussians(_squared_distances(rows, z), bandwidths, slope=True)
+        d = _squared_distances(rows, z)
+        d[:, first:].fill_diagonal_(0)  # exact, where rounding would grow with the square of the features' size
+        k, slope = _gaussians(d, bandwidths, slope=True)
         value = (wr * k * w).sum()
         if first:  # the rows above hold x against y once; the form holds it twice, and x against x
             value = value + (wr * k[:, :first] * wx).sum() + wx @ kernel(x, x, bandwidths) @ wx

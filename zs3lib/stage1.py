@@ -100,10 +100,11 @@ def train_backbone(
             steps, order = _train_epoch(model, data, indices, settings, optimiser, schedule, epoch, bar)
             size = settings.batch_size
             check_finite(
-                steps, stage="stage 1", epoch=epoch, checkpoint=checkpoint, cure="lower stage1_lr",
+                {"backbone": steps}, [{"backbone": n + 1} for n in range(len(steps))],
+                stage="stage 1", epoch=epoch, checkpoint=checkpoint, cure="lower stage1_lr",
                 ids=lambda n: [data.ids[indices[i]] for i in order[n * size : (n + 1) * size]],
             )  # fmt: skip
-            losses.append(steps.double().mean().item())
+            losses.append(torch.stack(steps).double().mean().item())
             states = {name: part.state_dict() for name, part in parts.items()}
             checkpoints.save(checkpoint, states | {"losses": losses, "key": key})
     return losses
@@ -111,8 +112,8 @@ def train_backbone(
 
 def _train_epoch(
     model, data, indices, settings, optimiser, schedule, epoch: int, bar: tqdm
-) -> tuple[torch.Tensor, list[int]]:
-    """The loss of each step, (steps,), and the order in which the images came."""
+) -> tuple[list[torch.Tensor], list[int]]:
+    """The loss of each step, and the order in which the images came."""
     where, seed = device(settings), settings.backbone_seed
     torch.manual_seed(stream(seed, 11, epoch))  # dropout's draws belong to the epoch: a resumed run repeats them
     order = torch.randperm(len(indices)).tolist()
@@ -134,7 +135,7 @@ def _train_epoch(
         schedule.step()
         losses.append(loss.detach())
         bar.update()
-    return torch.stack(losses), order
+    return losses, order
 
 
 def freeze(model: nn.Module) -> nn.Module:

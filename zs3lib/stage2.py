@@ -20,8 +20,8 @@ from .data.loading import stream
 from .deeplab import FEATURE_DIM
 from .devices import device
 from .draws import ROWS
-from .errors import ZS3Error
 from .features import FeatureCache, at_feature_resolution
+from .finite import check_finite
 from .generator import Generator
 from .layout import Layout
 from .losses import mmd, zs_mmd
@@ -97,7 +97,7 @@ class Trainer:
         self.weights = torch.ones(256, device=self.device)
         self.weights[list(split.unseen)], self.weights[VOID] = settings.unseen_weight, 0
         self.can_ask = self.device.type == "cpu"  # a GPU would have to be waited for
-        self.epoch = 0
+        self.epoch, self.checkpoint = 0, Path()  # the checkpoint: where the state after the last epoch is saved
         self.history: dict[str, list[float]] = {}
 
     # ---- one batch: Sec. III ----------------------------------------------------------------------------------------
@@ -202,18 +202,20 @@ class Trainer:
         log: dict[str, list[Tensor]] = defaultdict(list)
         self.head.train()
         chunks = np.array_split(rows, range(settings.batch_size, len(rows), settings.batch_size))
+        ends: list[dict[str, int]] = []  # of each step, how many losses had been logged
         for batch in chunks:
             features, labels = self.cache.read(batch)
             self.step(features.to(self.device, non_blocking=True), labels, log)
+            ends.append({name: len(log[name]) for name in ("generator", "recursion", "classifier")})
             if bar is not None:
                 bar.update()
+        check_finite(
+            log, ends, stage=f"stage 2, {self.method}", epoch=epoch, checkpoint=self.checkpoint,
+            ids=lambda step: self.cache.ids(chunks[step]), cure="lower classifier_lr or generator_lr",
+        )  # fmt: skip
         if not self.can_ask:  # losses of steps that were not taken are no losses
             log["recursion"] = [loss for loss, q in zip(log["recursion"], log["q"]) if q >= 2]
         means = {name: torch.stack(values).double().mean().item() for name, values in log.items() if values}
-        if not all(np.isfinite(value) for value in means.values()):
-            raise ZS3Error(
-                f"{self.method}: a loss is not finite in epoch {epoch + 1} of stage 2 ({means}): lower the rates"
-            )
         for name in ("generator", "classifier", "recursion", "q"):
             self.history.setdefault(name, []).append(means.get(name))
         self.epoch += 1
@@ -237,7 +239,9 @@ def train_head(trainer: Trainer, *, folder: Path, key: str) -> Head:
     """
     own, warm = folder / f"{trainer.method}.pt", folder / "warmup.pt"
     warmup = trainer.settings.warmup_epochs if trainer.method != "no_generator" else 0
-    state = checkpoints.resume(own, key) or (checkpoints.resume(warm, key) if warmup else None)
+    trainer.checkpoint = own
+    if (state := checkpoints.resume(own, key)) is None and warmup:
+        state, trainer.checkpoint = checkpoints.resume(warm, key), warm
     if state:
         trainer.load_state_dict(state["trainer"])
     epochs, batches = trainer.settings.stage2_epochs, trainer.batches
@@ -247,6 +251,7 @@ def train_head(trainer: Trainer, *, folder: Path, key: str) -> Head:
         while trainer.epoch < epochs:
             trainer.train_epoch(bar)
             checkpoints.save(own, {"trainer": trainer.state_dict(), "key": key})
+            trainer.checkpoint = own
             if trainer.epoch == warmup:
                 checkpoints.save(warm, {"trainer": trainer.state_dict(), "key": key})
     return trainer.head
