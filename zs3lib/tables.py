@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 HEADS = tuple((group, m) for group in ("Seen", "Unseen", "Overall") for m in ("PA", "MA", "mIoU")) + (("", "hIoU"),)
 
+# Measured and published stay on one line; a heading stands amid the columns it is for.
+LOOK = [dict(selector="td", props="white-space: nowrap"), dict(selector="th.level0", props="text-align: center")]
+
 
 def table(records: list[dict], which: str, ks: Iterable[int] | None = None) -> pd.DataFrame:
     """Table "I", "II" or "III" in percent: rows (K, Model), columns HEADS x (measured, std, published).
@@ -177,7 +180,7 @@ def show(which: str, records: list[dict], profile: str, ks: Iterable[int] | None
 
     frame = table(records, which, ks)
     cells = beside(frame).rename_axis(columns=[None, None])
-    display(cells.style.set_caption(title(which, profile)))
+    display(cells.style.set_caption(title(which, profile)).set_table_styles(LOOK))
     display(Markdown("".join(f"- {line}\n" for line in notes(records, which, profile, frame.index.unique("K")))))
 
 

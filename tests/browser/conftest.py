@@ -35,6 +35,7 @@ def chromium(tmp_path_factory):
             )  # fmt: skip
             windows.append(window)
             page = window.new_page()
+            page.set_default_timeout(120_000)  # a busy machine is slow to paint
             page.foreign = []
             local = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:", "about:")
             page.on("request", lambda r: r.url.startswith(local) or page.foreign.append(r.url))

@@ -109,7 +109,8 @@ def iou_over_distance(frame: pd.DataFrame) -> Figure:
         part = frame[frame["method"] == method]
         ax.plot(part["distance"], part["IoU"], MARKERS.get(method, "s"), color=colours[method], ms=7)
         _labels(ax, part)
-        correlation = spearmanr(part["distance"], part["IoU"]).statistic if len(part) > 2 else np.nan
+        ranked = len(part) > 2 and part[["distance", "IoU"]].nunique().min() > 1  # all alike have no rank
+        correlation = spearmanr(part["distance"], part["IoU"]).statistic if ranked else np.nan
         text = f"rank correlation {correlation:.2f}, {len(part)} classes" if np.isfinite(correlation) else ""
         ax.set(
             title=f"{method_name(method)}\n{text}", xlabel="distance of the word to its nearest seen class (1 − cosine)"
