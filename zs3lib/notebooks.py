@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     options = parser.parse_args(arguments)
     parameters = {name: _value(value) for name, value in options.p}
-    title = f"{options.source.stem} {' '.join(str(v) for v in parameters.values())}"
+    title = " ".join([options.source.stem, *map(str, parameters.values())])
     begin = time.time()
     print(f"{title}: started", flush=True)
     try:
