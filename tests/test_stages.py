@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -520,3 +521,21 @@ def test_a_smaller_k_starts_from_the_backbone_of_a_larger_one(settings, tmp_path
     assert set(base.seen_images) < set(run.seen_images)
     assert all(torch.equal(value, base.model.state_dict()[name]) for name, value in start.items())
     assert alone.backbone_key != run.backbone_key != base.backbone_key
+
+
+def test_a_smaller_k_may_use_a_larger_ones_backbone_as_it_is(settings, tmp_path, monkeypatch, same):
+    def opened(k):
+        return Run(settings(k=k, stage1_from_k=10, stage1_from_epochs=0), runs_root=tmp_path, cache_root=tmp_path)
+
+    small, large = opened(2), opened(10)
+    small.train_backbone()
+    monkeypatch.setattr(stage1, "train_backbone", lambda *a, **k: pytest.fail("stage 1 trained again"))
+    large.train_backbone()
+    assert same(small.model.state_dict(), large.model.state_dict())
+    assert small.cache_folder == large.cache_folder and small.head_key != large.head_key
+    small.settings = dataclasses.replace(small.settings, methods=("zs3net",))
+    small.train_heads(), small.evaluate()
+    assert small.record()["stage1_images"] == len(large.seen_images) < len(small.seen_images)
+    small.save()
+    model, _ = load_heads(small.folder, small.settings, 21)
+    assert same(model.state_dict(), large.model.state_dict())

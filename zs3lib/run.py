@@ -88,8 +88,11 @@ class Run:
             made_from += [self.start.backbone_key, settings.stage1_from_epochs]
         self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)
         self.backbone_folder = profile / "backbones" / f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
+        self.borrows = self.start is not None and settings.stage1_from_epochs == 0
+        if self.borrows:
+            self.backbone_key, self.backbone_folder = self.start.backbone_key, self.start.backbone_folder
         self.head_key = settings.key(
-            *STAGE2_SETTINGS, "views",
+            *STAGE2_SETTINGS, "views", "k",
             extra=[self.backbone_key, self.inputs["word_vectors"],
                    source_hash(features, generator, draws, layout, losses, pixel_loss, stage2, strict)],
         )  # fmt: skip
@@ -105,6 +108,8 @@ class Run:
     def train_backbone(self) -> list[float]:
         """Stage 1, then freeze. Returns the mean loss of each epoch: none where ZS3Net's own network was given."""
         begin = time.time()
+        if self.borrows:
+            self.start.train_backbone()
         with self._interruptible(), paths.locked(self.backbone_folder):  # runs of other seeds share it
             state = self._stage1()
         self.model.load_state_dict(state["model"])
@@ -205,7 +210,8 @@ class Run:
             "protocol": s.protocol, "settings": s.as_dict(), "seen": [self.split.names[i] for i in self.split.seen],
             "unseen": list(self.split.unseen_names), "methods": self.results, "history": self.history,
             "pretrained": self.pretrained, "word_substitutions": self.substitutions, "train_images": len(self.train),
-            "stage1_images": len(self.seen_images), "stage2_layouts": strict.RULE[s.protocol], "val_images": len(self.val),
+            "stage1_images": len((self.start if self.borrows else self).seen_images),
+            "stage2_layouts": strict.RULE[s.protocol], "val_images": len(self.val),
             "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}", "inputs": self.inputs,
             "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": git(),
             "device": describe(device(s)), "seconds": self.seconds, "wall_s": time.time() - self.started,

@@ -38,13 +38,12 @@ def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
 class Settings:
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
 
-    `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`.
-    With `stage1_from_k` a smaller K starts from that K's backbone, which saw none of its unseen classes either, and trains
-    `stage1_from_epochs`. `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast.
-    The first `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` the backbone its batch statistics.
-    Learning rates are for a batch; sizes are in pixels; `views` are the augmented copies of an image that stage 2 sees,
-    with `shared_views` the same ones for all seeds, so that one feature cache serves them; a batch of stage 2 takes every
-    `cell_stride`-th feature cell in each direction, from an offset drawn anew.
+    `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`. With `stage1_from_k` a
+    smaller K starts from that K's backbone, which saw none of its unseen classes either: `stage1_from_epochs` epochs, or 0.
+    `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The first
+    `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` the backbone its batch statistics. Learning rates
+    are for a batch, sizes in pixels; `views` are the augmented copies of an image in stage 2, with `shared_views` the same
+    for all seeds, with one feature cache; a batch takes every `cell_stride`-th feature cell each way, at random offsets.
     `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`); `holdout` is the share of train
     that takes val's place while hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples.
     """
@@ -157,7 +156,7 @@ class Settings:
                 raise ZS3Error(f"unknown method '{method}': choose from {', '.join(METHODS)}")
         ranges = {
             "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
-            "stage1_steps": (0, 10**7), "stage1_from_k": (0, 10), "stage1_from_epochs": (1, 10_000),
+            "stage1_steps": (0, 10**7), "stage1_from_k": (0, 10), "stage1_from_epochs": (0, 10_000),
             "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
             "samples": (2, 100_000), "cell_stride": (1, 8), "base_size": (32, 4096), "crop_size": (32, 4096),
             "val_size": (32, 4096), "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9),
@@ -240,7 +239,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", aspp_rates=(2, 4, 6),
             base_size=256, crop_size=192, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=256, dropout=False,
             stage1_optimiser="adamw", stage1_epochs=8, stage1_lr=2e-4, fresh_lr_factor=5, frozen_blocks=7, frozen_bn=True,
-            stage1_from_k=10, stage1_from_epochs=1, views=1, shared_views=True, cell_stride=2, stage2_epochs=6, warmup_epochs=3,
+            stage1_from_k=10, stage1_from_epochs=0, views=1, shared_views=True, cell_stride=2, stage2_epochs=6, warmup_epochs=3,
             loss_at="feature", generator_lr=5e-4, word_norm="noise", workers=1,
         ),
         "context": dict(methods=("no_generator", "zs3net", "ours")),
