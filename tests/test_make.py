@@ -121,3 +121,23 @@ def test_make_data_downloads_for_real_profiles_and_makes_the_toy_world_else(chec
     ]
     assert f"-m zs3lib.data.download --profile {profile} --datasets {datasets}" in runs[0]
     assert "zs3lib.data.download" not in runs[1] and "data/toy/ready" in runs[1]
+
+
+def test_make_protocol_trains_both_protocols_then_makes_one_table(checkout):
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
+    command = [
+        "make",
+        "-n",
+        "protocol",
+        f"BIN={Path(sys.executable).parent}",
+        "READY=installed",
+        "PROFILE=dry",
+        "SEED=0 1",
+    ]
+    lines = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True).stdout.splitlines()
+    runs = [line for line in lines if "notebooks/train.ipynb" in line]
+    for seed in (0, 1):
+        first, second = (n for n, line in enumerate(runs) if f"-p seed {seed} " in line)
+        assert f"runs/dry/voc-k10-s{seed}/train.ipynb" in runs[first] and "-p protocol paper" in runs[first]
+        assert f"runs/dry/voc-k10-s{seed}-strict/train.ipynb" in runs[second] and "-p protocol strict" in runs[second]
+    assert len(runs) == 4 and any("zs3lib.protocols --profile dry" in line for line in lines)

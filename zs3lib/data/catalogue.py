@@ -82,7 +82,13 @@ def _sbd_place(name: str) -> str | None:
 
 
 def _context_place(name: str) -> str | None:
-    return f"context/{name}" if name.endswith(".mat") or name.rpartition("/")[2] == "labels.txt" else None
+    """The archive is known by its name alone, so its folders are not relied on."""
+    file = name.rpartition("/")[2]
+    if file.startswith("._"):
+        return None
+    return (
+        f"context/trainval/{file}" if file.endswith(".mat") else "context/labels.txt" if file == "labels.txt" else None
+    )
 
 
 def _context_ids(root: Path) -> list[str]:
