@@ -110,7 +110,10 @@ def plane(
     handles = {}
     for cloud in (c for panel in panels for c in panel.clouds):
         look = {"mfc": "none", "mec": cloud.colour} if cloud.hollow else {"mfc": cloud.colour, "mec": "white"}
-        handles.setdefault(cloud.label, Line2D([], [], ls="", marker=cloud.marker, ms=8, label=cloud.label, **look))
+        handles.setdefault(
+            cloud.label,
+            Line2D([], [], ls="", marker=cloud.marker, ms=8 + 4 * (cloud.marker == "*"), label=cloud.label, **look),
+        )
     handles.pop("", None)
     room = int(fig.get_figwidth() / (0.5 + 0.085 * max(map(len, handles), default=0)))
     entries = {"handles": list(handles.values()), "ncols": max(1, min(len(handles), room))}
