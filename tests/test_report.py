@@ -83,7 +83,7 @@ def test_a_page_holds_what_the_notebook_shows_and_fetches_nothing(notebook):
     assert soup.find("meta", attrs={"name": "viewport"}) and "prefers-color-scheme: dark" in html
     assert soup.find("nav").a["href"] == "index.html"
     assert (page.title, page.file, page.took) == ("Small things", "small.html", "7 s")
-    assert BeautifulSoup(page.shows, "html.parser").text.startswith("a sum, a") and "Takes" not in page.shows
+    assert BeautifulSoup(page.shows, "html.parser").text.startswith("A sum, a") and "Takes" not in page.shows
 
 
 def test_references_sees_what_would_be_fetched():

@@ -111,7 +111,8 @@ class Page:
     def shows(self) -> str:
         """The first cell's **Shows** paragraph as HTML."""
         found = re.search(r"\*\*Shows\*\*\s+(.*?)(?:\n\s*\n|\*\*Takes\*\*|\Z)", self.content.cells[0].source, re.S)
-        return markdown(found[1].strip()) if found else ""
+        text = found[1].strip() if found else ""
+        return markdown(text[:1].upper() + text[1:])
 
     @property
     def took(self) -> str:

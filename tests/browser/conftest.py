@@ -55,7 +55,7 @@ def parameters(world, weights, tmp_path_factory) -> dict:
         return own
     return own | dict(
         data_root=str(world), weights=str(weights), word_vectors=str(world / "wordvectors.txt"), device="cpu",
-        stage1_epochs=1, stage2_epochs=2, warmup_epochs=1, trials=1, trial_words="zebra",
+        stage1_epochs=1, stage2_epochs=2, warmup_epochs=1, trials=0, repeats=1,
         options=dict(crop_size=32, base_size=40, val_size=40, batch_size=4, stage1_steps=0, samples=8, views=1),
     )  # fmt: skip
 

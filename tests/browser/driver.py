@@ -95,11 +95,25 @@ class Lab:
         return self.saved(name)
 
     def saved(self, name: str) -> nbformat.NotebookNode:
-        file = self.folder / f"{name}.ipynb"
+        """The notebook as it is on disk once its last executed cell is there."""
+        file, found = self.folder / f"{name}.ipynb", []
+        last = self.page.evaluate(
+            "Math.max(...[...document.querySelectorAll('.jp-InputPrompt')].map(p => Number(p.textContent.replace(/\\D/g, ''))))"
+        )
         before = file.stat().st_mtime_ns
+
+        def whole() -> bool:
+            if file.stat().st_mtime_ns == before:
+                return False
+            try:
+                found.append(nbformat.read(file, 4))
+            except nbformat.reader.NotJSONError:  # in the middle of being written
+                return False
+            return last in [cell.get("execution_count") for cell in found[-1].cells]
+
         self.page.keyboard.press("Control+s")
-        self._until(lambda: file.stat().st_mtime_ns > before, f"{file.name} to be saved")
-        return nbformat.read(file, 4)
+        self._until(whole, f"{file.name} to be saved")
+        return found[-1]
 
     def shoot(self, name: str) -> None:
         """A screenshot of the whole notebook, however long, from its top."""

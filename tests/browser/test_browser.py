@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import urllib.error
+from pathlib import Path
 
 import pytest
 from driver import ROOT, SCREENSHOTS, Lab
@@ -78,16 +80,24 @@ def test_a_word_is_typed_misspelt_then_right_and_segmented(lab, trained):
     assert seen["pictures shown"] == seen["pictures"] > 0
 
 
+@pytest.fixture(scope="module")
+def index(lab, trained, parameters, tmp_path_factory) -> Path:
+    """The report of what the browser ran, the training in the folder of its run."""
+    folder, run = tmp_path_factory.mktemp("report"), tmp_path_factory.mktemp("trained") / "voc-k10-s0"
+    run.mkdir()
+    shutil.copy(lab.folder / "train.ipynb", run)
+    executed = [*(lab.folder / f"{name}.ipynb" for name in NOTEBOOKS if name != "train"), run / "train.ipynb"]
+    return report.write_report(
+        executed, folder, profile="toy", runs=parameters["runs_root"], figures=parameters["figures_root"]
+    )
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", WIDTHS)
-def test_the_report_of_these_runs_is_readable(lab, trained, chromium, parameters, tmp_path, device, scheme):
-    executed = [lab.folder / f"{name}.ipynb" for name in NOTEBOOKS]
-    index = report.write_report(
-        executed, tmp_path, profile="toy", runs=parameters["runs_root"], figures=parameters["figures_root"]
-    )
+def test_the_report_is_readable(index, chromium, device, scheme):
     page = chromium(*WIDTHS[device], color_scheme=scheme)
-    pages = sorted(tmp_path.glob("*.html"))
-    assert len(pages) == len(executed) + 1
+    pages = sorted(index.parent.glob("*.html"))
+    assert len(pages) == len(NOTEBOOKS) + 1
     for path in pages:
         page.goto(path.as_uri())
         page.screenshot(path=SCREENSHOTS / f"report-{path.stem}-{device}-{scheme}.png", full_page=True)
