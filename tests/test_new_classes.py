@@ -145,6 +145,7 @@ def test_words_that_cannot_be_added(run):
     message = one_line(lambda: zs3lib.add_classes(run, ["school bus"]))
     assert "'school' is unknown" in message and "nearest in meaning to bus: " in message
     assert "'cow' is a class" in one_line(lambda: zs3lib.add_classes(run, "zebra, cow"))
+    assert "weight is 0" in one_line(lambda: zs3lib.add_classes(run, "zebra", weight=0))
     assert "no class name" in one_line(lambda: zs3lib.add_classes(run, " , "))
     assert "Equal Weight" in one_line(lambda: zs3lib.add_classes(run, "zebra", method="equal_weight"))
 

@@ -26,6 +26,9 @@ from .stage2 import Head
 from .words import load_word_vectors
 
 STEPS, SAMPLES, RATE = 150, 32, 0.01  # Adam steps, generated features of each class in a step, learning rate
+# The new classes' weight in the cross-entropy, all together, where a known class weighs 1. Real features are spread wider
+# than generated ones, and the known rows were fitted to real ones: at 1 they take nearly every pixel.
+WEIGHT = 60.0
 LONGEST = 1024  # pixels; a larger picture is scaled down first, a photograph's label map would need gigabytes
 
 
@@ -135,20 +138,22 @@ def open_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
 
 
 def add_classes(
-    run: str | Path | Run | FinishedRun, words: str | Sequence[str], *, method: str = "ours", seed: int = 0,
-    word_vectors: str | None = None, device: str | None = None,
+    run: str | Path | Run | FinishedRun, words: str | Sequence[str], *, method: str = "ours", weight: float | None = None,
+    seed: int = 0, word_vectors: str | None = None, device: str | None = None,
 ) -> Segmenter:  # fmt: skip
     """Add classes that a finished run never saw, by their names, in seconds: no image, the backbone stays as it is.
 
     The generator invents features of every class, known and new; the new rows of the classifier are fitted to tell the
-    new from all others by cross-entropy, in which new classes weigh `unseen_weight`, as unseen ones do in stage 2. The
-    run's own rows stay as they are: fitting them again to generated features costs the run's unseen classes more.
+    new from all others by cross-entropy. The run's own rows stay as they are: fitted again to generated features, with or
+    without being held to what they said before, they lose the run's unseen classes or leave the new ones too little.
 
     Arguments:
         run: a run's folder (`runs/<profile>/<dataset>-k<K>-s<seed>`), a `Run` after `train_heads`, or an opened run.
         words: new class names, listed or comma-separated: "zebra, school bus". A name of several words that is not in
             the word vectors as one ("school_bus") is the mean of its words.
         method: which of the run's heads to extend.
+        weight: of a new class in the cross-entropy, where a known one weighs 1; None: WEIGHT / the number of new ones.
+            More gives the new classes more pixels, at the known ones' cost.
         word_vectors, device: in place of those of the run's record. The vectors must be those it was trained with.
 
     Raises ZS3Error when the run is not finished, a word has no vector (the nearest known words are offered) or is a
@@ -156,9 +161,12 @@ def add_classes(
     """
     run = open_run(run, methods=(method,), word_vectors=word_vectors, device=device)
     new = _class_names(words, run)
+    weight = WEIGHT / len(new) if weight is None else weight
+    if not 0 < weight < float("inf"):
+        raise ZS3Error(f"weight is {weight}: it must be above 0")
     begin = time.time()
     vectors, substitutions = _vectors(run, run.heads[method], new)
-    classifier, losses = fit(run.heads[method], vectors, weight=run.settings.unseen_weight, seed=seed)
+    classifier, losses = fit(run.heads[method], vectors, weight=weight, seed=seed)
     substitutions = {name: found for name, found in substitutions.items() if name in new}
     all_vectors = torch.cat([run.heads[method].words.cpu(), vectors])
     return Segmenter(

@@ -73,11 +73,12 @@ def confusion_heatmaps(tables: Mapping[str, pd.DataFrame], unseen: Sequence[str]
         given = sum(table.loc[rows].sum() for table in tables.values())
         most = set(given.drop(rows).nlargest(CLASSES_SHOWN - len(rows)).index)
         columns = [*rows, *(name for name in names if name in most)]
+    grid = (1, len(tables)) if len(rows) == len(columns) else (len(tables), 1)  # flat ones stand above one another
     width, height = 0.29 * len(columns) + 1.6, 0.29 * len(rows) + 1.9
-    fig, axes = figure(1, len(tables), width * len(tables) + 0.9, height, "white", sharey=True)
-    for ax, (method, table) in zip(axes[0], tables.items()):
+    fig, axes = figure(*grid, width * grid[1] + 0.9, height * grid[0], "white", sharey=True)
+    for ax, (method, table) in zip(axes.flat, tables.items()):
         shown = table.loc[rows, columns]
-        sns.heatmap(shown, vmin=0, vmax=100, cmap="cividis", square=True, cbar=ax is axes[0, -1], ax=ax, linewidths=0.3,
+        sns.heatmap(shown, vmin=0, vmax=100, cmap="cividis", square=True, cbar=ax in axes[:, -1], ax=ax, linewidths=0.3,
                     linecolor="0.4", xticklabels=True, yticklabels=True,
                     cbar_kws={"label": "share of the true class's pixels (%)", "shrink": 0.7})  # fmt: skip
         for y, row in enumerate(shown.to_numpy()):
@@ -87,7 +88,7 @@ def confusion_heatmaps(tables: Mapping[str, pd.DataFrame], unseen: Sequence[str]
                             color="black" if value > 55 else "white")  # fmt: skip
         ax.axhline(len(unseen), color="white", lw=1.5)
         ax.axvline(len(unseen), color="white", lw=1.5)
-        ax.set(title=f"{method_name(method)} (★ unseen)", xlabel="predicted", ylabel="true" if ax is axes[0, 0] else "")
+        ax.set(title=f"{method_name(method)} (★ unseen)", xlabel="predicted", ylabel="true" if ax in axes[:, 0] else "")
         ax.set_xticklabels([mark(name, unseen) for name in columns], fontsize=8, rotation=90)
         ax.set_yticklabels([mark(name, unseen) for name in rows], fontsize=8, rotation=0)
     return fig

@@ -19,7 +19,7 @@ from ..errors import ZS3Error
 from ..evaluate import predict
 from ..finished import FinishedRun
 from ..metrics import class_iou, confusion_matrix
-from ..new_classes import add_classes, fit
+from ..new_classes import WEIGHT, add_classes, fit
 from ..stage2 import Head
 from .attributes import EXTRA, TABLE
 from .render import Item, labels, render_scene
@@ -80,7 +80,13 @@ def picture(
 
 
 def trial(
-    run: FinishedRun, words: Sequence[str], *, count: int = 24, seed: int = 0, method: str = "ours"
+    run: FinishedRun,
+    words: Sequence[str],
+    *,
+    count: int = 24,
+    seed: int = 0,
+    method: str = "ours",
+    weight: float | None = None,
 ) -> pd.DataFrame:
     """How well words are segmented that `run` (profile toy) never saw, each added alone, on `count` pictures that show it.
 
@@ -93,12 +99,12 @@ def trial(
     """
     rows, chance = {}, None
     for word in words:
-        segmenter = add_classes(run, word, method=method)
+        segmenter = add_classes(run, word, method=method, weight=weight)
         names, new = segmenter.names, len(segmenter.names) - 1
         similarity = torch.cosine_similarity(segmenter.vectors[1:new], segmenter.vectors[new:])
         nearest = 1 + int(similarity.argmax())
         classifiers = {"known": run.heads[method].classifier, "word": segmenter.classifier}
-        chance = chance or _chance(run.heads[method], segmenter.vectors[new:], run.settings.unseen_weight, seed)
+        chance = chance or _chance(run.heads[method], segmenter.vectors[new:], weight or WEIGHT, seed)
         classifiers["chance"] = chance
         confusion = {name: torch.zeros(new + 1, new + 1, dtype=torch.long) for name in classifiers}
         for index in range(count):
