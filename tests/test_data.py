@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sbd_files import write_sbd
 from scipy.io import loadmat, savemat
-from scipy.sparse import csc_matrix
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from zs3lib import Run, ZS3Error, checkpoints
@@ -54,21 +54,6 @@ def test_sbd_extras_join_train_once_and_never_from_val(copy):
     data = VOC(copy, "train")
     assert data.ids == [*train, "2008_000001"]
     assert data.masks[0].parent.name == "SegmentationClass" and data.masks[-1].parent.name == "SegmentationClassAug"
-
-
-def write_sbd(root, masks: dict[str, np.ndarray], listed=None):
-    """SBD as its archive unpacks: img/*.jpg, cls/*.mat (GTcls with Segmentation, Boundaries, CategoriesPresent), the list."""
-    for folder in ("img", "cls"):
-        (root / folder).mkdir(parents=True)
-    for name, mask in masks.items():
-        Image.new("RGB", mask.shape[::-1], (90, 120, 60)).save(root / "img" / f"{name}.jpg")
-        boundaries = np.empty((20, 1), object)
-        for c in range(20):
-            boundaries[c, 0] = csc_matrix(mask == c + 1)
-        present = np.setdiff1d(mask, [0]).astype(np.uint8)[:, None]
-        record = {"Segmentation": mask, "Boundaries": boundaries, "CategoriesPresent": present}
-        savemat(root / "cls" / f"{name}.mat", {"GTcls": record}, do_compression=True)
-    (root / "train_noval.txt").write_text("".join(f"{name}\n" for name in listed or masks))
 
 
 @pytest.mark.parametrize("place", sbd.PLACES)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sbd_files import write_sbd
 from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from tests.test_data import write_sbd
 from zs3lib.data import VOC, Context, catalogue, download
 from zs3lib.data.fetch import extract, fetch
 from zs3lib.errors import ZS3Error

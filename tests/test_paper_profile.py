@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sbd_files import write_sbd
 from torch import nn
 from torchvision import tv_tensors
 from torchvision.models import resnet101
 from torchvision.transforms import v2
 
-from tests.test_data import write_sbd
 from zs3lib import Run, Settings, split
 from zs3lib.classes import VOID
 from zs3lib.data.loading import augmentation, validation_input
