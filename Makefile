@@ -60,7 +60,7 @@ PAGES   := $(RUNS)/tables.ipynb $(if $(FIG3),$(RUNS)/figure3.ipynb) $(STORIES) $
 THREADS  = $$(( n = $(JOBS) / $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1), n > 0 ? n : 1 ))
 NOTEBOOK = OMP_NUM_THREADS=$(THREADS) $(PYTHON) -m zs3lib.notebooks
 
-.PHONY: help setup data tables protocol figure report lab test test-kill test-browser lint clean all-tables FORCE
+.PHONY: help setup data tables protocol figure report lab bench scaling test test-kill test-browser lint clean all-tables FORCE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,12 @@ report/index.html: $(TABLES)/table1.txt $(if $(FIG3),$(FIGURES)/fig3.png) $(STOR
 
 lab: $(READY)  ## step through the notebooks in JupyterLab, on this machine alone (localhost, with a token)
 	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.allow_remote_access=False notebooks
+
+bench: $(READY)  ## ratios against the plain loop, memory, bf16: tables/bench.md (minutes)
+	@$(PYTHON) benchmarks/bench.py
+
+scaling: $(READY)  ## how time and memory grow: tables/scaling.md, figures/scaling.png (minutes)
+	@$(PYTHON) benchmarks/scaling.py
 
 test: $(READY)  ## run the tests
 	@$(PYTHON) -m pytest

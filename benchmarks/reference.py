@@ -170,7 +170,7 @@ def confusion(logits: Tensor, labels: np.ndarray) -> np.ndarray:
     Returns: (C, C) counts, rows are the ground truth.
     """
     classes = logits.shape[1]
-    upsampled = F.interpolate(logits, labels.shape, mode="bilinear").numpy()
+    upsampled = F.interpolate(logits, labels.shape, mode="bilinear").cpu().numpy()
     prediction = np.argmax(upsampled, axis=1)[0]
     mask = (labels >= 0) & (labels < classes)
     pairs = classes * labels[mask].astype("int") + prediction[mask]

@@ -6,8 +6,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from tqdm.auto import tqdm
 
 from zs3lib import draws, split
 from zs3lib.layout import Layout
@@ -15,6 +17,8 @@ from zs3lib.stage2 import Trainer
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import bench  # noqa: E402
+import worlds  # noqa: E402
 from reference import Reference  # noqa: E402
 
 SPLIT = split("voc", 10)
@@ -67,7 +71,7 @@ def aligned(method, loss_at, settings, **changes):
         k=10, samples=SAMPLES, warmup_epochs=0, loss_at=loss_at, unseen_weight=10, generator_lr=2e-4,
         classifier_lr=0.07, word_norm="none", noise="gaussian", **changes,
     )  # fmt: skip
-    trainer = Trainer(method, _Ten(), words, SPLIT, s)
+    trainer = Trainer(method, bench.Rows(), words, SPLIT, s)
     trainer.head.double()
     trainer.weights = trainer.weights.double()
     reference = Reference(
@@ -80,13 +84,6 @@ def aligned(method, loss_at, settings, **changes):
     for theirs, ours in zip(_parameters(reference), _ours(trainer), strict=True):
         theirs.data.copy_(ours.reshape(theirs.shape))
     return reference, trainer
-
-
-class _Ten:
-    views = 1
-
-    def __len__(self):
-        return 10
 
 
 def _parameters(reference):
@@ -179,3 +176,38 @@ def test_the_step_equals_the_reference_loop(method, loss_at, settings, monkeypat
     assert len(log["recursion"]) == (0 if method == "zs3net" else 3)
     if method == "ours":  # none, some and all of the generated features were trusted
         assert min(trusted) == 0 and any(2 <= q < SAMPLES for q in trusted) and max(trusted) == SAMPLES
+
+
+# ---- the benchmark itself --------------------------------------------------------------------------------------------
+
+
+def test_every_comparison_runs_and_says_what_it_compares():
+    rows = [*bench.stage2(32, 1, tqdm(disable=True)), *bench.evaluation(33, 2, tqdm(disable=True))]
+    assert len(rows) == 8 and [r[-1] for r in rows if r[-1]] == [">= 8", ">= 20", ">= 8", ">= 20", ">= 5"]
+    for _, slow, fast, ratio, spread, _ in rows:
+        low, high = map(float, spread.split("-"))
+        assert float(slow) > 0 and float(fast) > 0 and low <= float(ratio.strip("*")) <= high
+
+
+def test_ratios_are_of_the_same_repeat():
+    row = bench.compared("x", ">= 2", [[4.0, 1.0], [6.0, 3.0], [9.0, 3.0]])
+    assert row == ["x", "6000.0", "3000.0", "**3.0**", "2.0-4.0", ">= 2"]
+
+
+@pytest.mark.parametrize("task", [{}, {"classes": 300, "k": 4}])
+def test_every_stage_runs_on_made_up_pictures(task):
+    found = worlds.work({"stages": list(worlds.STAGES), "images": 8, "size": 32} | task)
+    assert set(found) == {*worlds.STAGES, "disk_mb"} and found["disk_mb"] > 8 * 8 * 8 * 256 * 2 / 2**20
+    assert all(found[stage]["seconds"] > 0 and found[stage]["peak_mb"] > 100 for stage in worlds.STAGES)
+
+
+def test_laws_are_slopes():
+    scaling = pytest.importorskip("scaling")
+    values = [1, 2, 4, 8]
+    part = pd.DataFrame({"value": values, "seconds": [3 * v**2 for v in values], "peak_mb": [5.0] * 4})
+    assert scaling.exponent(part, "seconds") == pytest.approx(2) and scaling.exponent(part, "peak_mb") == pytest.approx(
+        0
+    )
+    frame = part.assign(sweep="images", stage="cache")
+    assert scaling.laws(frame)["verdict"].tolist() == ["FASTER THAN LINEAR"]
+    assert scaling.laws(frame.assign(sweep="size"))["verdict"].tolist() == [""]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zs3lib import Run, draws, evaluate
+from zs3lib import Run, devices, draws, evaluate
+from zs3lib.data import loading
 from zs3lib.features import FeatureCache
 from zs3lib.layout import Layout
 from zs3lib.pixel_loss import pixel_loss
@@ -252,3 +255,41 @@ def test_pages_of_the_cache_do_not_stay_in_memory(make_cache):
     for row in range(600):
         cache.read(np.array([row]))
     assert size > 15_000 and mapped() - before < size / 4
+
+
+# ---- sharing the machine ---------------------------------------------------------------------------------------------
+
+
+def test_runs_queue_for_a_gpu_and_not_for_a_cpu(monkeypatch, tmp_path, capsys):
+    """A made-up device stands for a GPU: while one run has it, the next one waits, says so, and then gets it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gpu, entered, release = torch.device("meta"), threading.Event(), threading.Event()
+    order = []
+
+    def second():
+        with devices.queued(gpu):
+            order.append("second")
+
+    def first():
+        with devices.queued(gpu):
+            entered.set()
+            release.wait(10)
+            order.append("first")
+
+    one, two = threading.Thread(target=first), threading.Thread(target=second)
+    one.start()
+    assert entered.wait(10)
+    two.start()
+    with devices.queued(torch.device("cpu")), devices.queued(torch.device("cpu")):
+        two.join(0.3)
+    assert order == [] and two.is_alive()
+    release.set()
+    one.join(10), two.join(10)
+    assert order == ["first", "second"] and "another run computes on meta: waiting" in capsys.readouterr().out
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_loading_leaves_a_core_to_the_network(settings, monkeypatch):
+    for cores, asked, given in ((2, 0, 0), (2, 8, 1), (8, 8, 7), (16, 8, 8), (1, 4, 1)):
+        monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
+        assert loading.workers(settings(workers=asked)) == given

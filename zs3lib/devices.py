@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -22,6 +27,37 @@ def device(settings: Settings) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ZS3Error(f"device '{name}' cannot be used ({str(error).splitlines()[0]}): try -p device cpu") from error
     return chosen
+
+
+@contextmanager
+def queued(chosen: torch.device) -> Iterator[None]:
+    """Compute on this GPU alone: another run (make -j starts several) waits for it, and says so.
+
+    A lock ends with its process, however it ends. On a CPU nothing waits: there `make` shares out the threads.
+    """
+    if chosen.type == "cpu":
+        yield
+        return
+    with open(Path(tempfile.gettempdir(), f"zs3lib-{_identity(chosen)}.lock"), "a") as file:
+        try:
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another run computes on {chosen}: waiting for it", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except ImportError:  # Windows
+            pass
+        yield
+
+
+def _identity(chosen: torch.device) -> str:
+    """A name of the GPU itself, whatever number CUDA_VISIBLE_DEVICES gives it, and of the user who may lock it."""
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    if chosen.type != "cuda":
+        return f"{user}-{chosen}".replace(":", "-")
+    return f"{user}-{getattr(torch.cuda.get_device_properties(chosen), 'uuid', chosen.index or 0)}"
 
 
 def describe(chosen: torch.device) -> str:

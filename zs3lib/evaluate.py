@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .data.loading import validation_input
+from .data.loading import validation_input, workers
 from .data.segmentation import SegmentationData
 from .deeplab import DeepLabV3Plus
 from .features import extract
@@ -91,15 +91,15 @@ def predict(
     return _predict(model, classifiers, validation_input(image, settings), (image.height, image.width), settings)
 
 
-def ahead(load: Callable[[int], tuple], count: int, workers: int) -> Iterator[tuple]:
+def ahead(load: Callable[[int], tuple], count: int, threads: int) -> Iterator[tuple]:
     """load(0), load(1), ... in order, read by threads while what was read before is computed on.
 
-    At most `workers` + 1 are held. Pillow reads and numpy copies without Python's lock; an error is raised in its turn.
+    At most `threads` + 1 are held. Pillow reads and numpy copies without Python's lock; an error is raised in its turn.
     """
-    with ThreadPoolExecutor(workers, thread_name_prefix="loading") as pool:
-        waiting = deque(pool.submit(load, i) for i in range(min(workers, count)))
+    with ThreadPoolExecutor(threads, thread_name_prefix="loading") as pool:
+        waiting = deque(pool.submit(load, i) for i in range(min(threads, count)))
         try:
-            for following in range(workers, workers + count):
+            for following in range(threads, threads + count):
                 done = waiting.popleft().result()
                 if following < count:
                     waiting.append(pool.submit(load, following))
@@ -121,7 +121,7 @@ def evaluate(
         image, labels = data.load(i)
         return validation_input(image, settings), labels
 
-    loaded = ahead(load, len(data), max(1, settings.workers))
+    loaded = ahead(load, len(data), max(1, workers(settings)))
     for x, labels in tqdm(loaded, total=len(data), desc="evaluation", unit="image"):
         truth = torch.from_numpy(labels).to(where)
         for name, prediction in _predict(model, classifiers, x, labels.shape, settings).items():

@@ -20,8 +20,10 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tenso
     Returns: (classes, classes) int64, rows are the ground truth.
     """
     pairs = labels.reshape(-1).to(torch.int32).mul_(classes).add_(predictions.reshape(-1))
-    counts = torch.bincount(pairs, minlength=(VOID + 1) * classes)  # void has rows of its own: nothing is sorted out
-    return counts.view(VOID + 1, classes)[:classes].contiguous()
+    rows = max(VOID + 1, classes)  # void has a row of its own: nothing is sorted out before
+    counts = torch.bincount(pairs, minlength=rows * classes).view(rows, classes)
+    counts[VOID] = 0
+    return counts[:classes].contiguous()
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:

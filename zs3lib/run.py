@@ -18,7 +18,7 @@ import torch
 from . import checkpoints, deeplab, draws, features, generator, layout, losses, paths, pixel_loss, stage1, stage2
 from .classes import split
 from .data import loading, open_data, sbd, segmentation, strict
-from .devices import describe, device, keep_freed_memory
+from .devices import describe, device, keep_freed_memory, queued
 from .errors import ZS3Error
 from .evaluate import evaluate
 from .features import FeatureCache
@@ -146,9 +146,10 @@ class Run:
                 self.start.train_backbone()
                 self.model.load_state_dict(self.start.model.state_dict())
                 settings = dataclasses.replace(settings, stage1_steps=0, stage1_epochs=settings.stage1_from_epochs)
-            losses_ = [] if self.pretrained == "zs3net" else stage1.train_backbone(
-                self.model, self.train, self.seen_images, settings, checkpoint=part, key=self.backbone_key
-            )  # fmt: skip
+            with queued(device(settings)):
+                losses_ = [] if self.pretrained == "zs3net" else stage1.train_backbone(
+                    self.model, self.train, self.seen_images, settings, checkpoint=part, key=self.backbone_key
+                )  # fmt: skip
             state = {"model": self.model.state_dict(), "losses": losses_, "key": self.backbone_key}
             checkpoints.save(done, state)
         part.unlink(missing_ok=True)
@@ -158,11 +159,11 @@ class Run:
         """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
         seed = loading.stream(self.settings.views_seed, 30)
-        with self._interruptible(), paths.locked(self.cache_folder):
+        with self._interruptible(), paths.locked(self.cache_folder), queued(device(self.settings)):
             cache = FeatureCache.build(self.cache_folder, self.model, self.stage2_images, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin
         words, folder = torch.from_numpy(self.words), self.folder / "training"
-        with self._interruptible(), paths.locked(self.folder):
+        with self._interruptible(), paths.locked(self.folder), queued(device(self.settings)):
             for method in self.settings.methods:
                 begin = time.time()
                 trainer = Trainer(method, cache, words, self.split, self.settings)
@@ -175,7 +176,7 @@ class Run:
         """Score every method on the validation split. Returns {method: {metrics, per_class_iou, confusion}}."""
         begin = time.time()
         classifiers = {name: head.classifier for name, head in self.heads.items()}
-        with self._interruptible():
+        with self._interruptible(), queued(device(self.settings)):
             confusions = evaluate(self.model, classifiers, self.val, self.settings)
         for name, confusion in confusions.items():
             iou = 100 * class_iou(confusion.numpy())

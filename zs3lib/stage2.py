@@ -145,8 +145,7 @@ class Trainer:
             kept = (predicted == c) & (confidence > settings.tau)
         if self.method == "equal_weight":
             kept, confidence = torch.ones_like(kept), torch.ones_like(confidence)
-        q = kept.sum()
-        too_few = q < 2  # one vector would be the whole target: "the gradient will explode" (Sec. IV-C)
+        too_few = (q := kept.sum()) < 2  # one vector would be the whole target: "the gradient will explode" (Sec. IV-C)
         log["q"].append(q)
         if self.can_ask and too_few:
             return
@@ -177,7 +176,7 @@ class Trainer:
             void = len(layout.rank) - len(invented)  # a feature of zeros
             rows = torch.cat([invented, classifier.bias.expand(void, -1)])[layout.rank.to(self.device)]
             logits += rows.view(len(layout.unseen), *features.shape[1:3], -1)
-        loss = self.head.classifier.weight.sum() * 0  # a batch without any image to learn from
+        loss = classifier.weight.sum() * 0  # a batch without any image to learn from
         if images:
             target = labels if self.settings.loss_at == "image" else layout.cells
             target = target[images].to(self.device, non_blocking=True)

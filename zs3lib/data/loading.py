@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from PIL import Image
@@ -63,11 +65,22 @@ class Augmented(Dataset):
         return image.as_subclass(Tensor), mask.as_subclass(Tensor)
 
 
+def workers(settings: Settings) -> int:
+    """Processes that load: as many as asked for, but one less than there are cores, and one where one is asked for.
+
+    Each runs on one thread (PyTorch sees to that). More would take the cores from the network; what is loaded does not
+    depend on their number.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(settings.workers, max(1, cores - 1))
+
+
 def batches(dataset: Dataset, settings: Settings, *, order: list[int] | None = None, drop_last: bool = False):
     """A DataLoader over `dataset` in the given order (its own by default)."""
     return DataLoader(
-        dataset, batch_size=settings.batch_size, sampler=order, num_workers=settings.workers, drop_last=drop_last
-    )
+        dataset, batch_size=settings.batch_size, sampler=order, num_workers=workers(settings), drop_last=drop_last,
+        pin_memory=torch.cuda.is_available() and settings.device != "cpu",
+    )  # fmt: skip
 
 
 def validation_input(image: Image.Image, settings: Settings) -> Tensor:
