@@ -236,6 +236,12 @@ def test_parameters_as_make_and_papermill_hand_them_over():
         records.listed("six", int)
 
 
+def test_the_time_of_interrupted_runs_is_told_for_what_it_is():
+    broken = record(k=8) | {"interrupted": True}
+    text = " ".join(records.notes([record(), broken], "I", "toy", [8, 10]))
+    assert "3.0 min in all (of 1 interrupted run(s) only the last attempt) on" in text
+
+
 def test_tuning_runs_are_never_called_validation():
     text = " ".join(records.notes([record(holdout=0.2)], "I", "toy", [10]))
     assert "HELD-OUT TRAINING" in text and "validation images" not in text

@@ -196,7 +196,8 @@ def test_an_interrupted_run_says_what_is_saved_and_goes_on_to_the_same_digits(ru
     expected_file = "training.pt" if stage == "backbone" else "training: no_generator)"
     assert expected_file in line and line.endswith("the same command goes on from there")
     monkeypatch.setattr(checkpoints, "save", original)
-    assert whole(run("broken", **changes)) == expected
+    again = run("broken", **changes)
+    assert whole(again) == expected and again.interrupted
 
 
 def test_sharing_the_warm_up_changes_nothing(run, finished):
@@ -232,6 +233,7 @@ def test_nearest_cells_are_the_centres():
 
 def test_a_record_is_strict_json_and_says_all_that_a_row_needs(finished):
     r, results, path = finished
+    assert not r.interrupted
     record = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert {
         "schema", "profile", "dataset", "k", "seed", "settings", "methods", "versions", "git", "device", "wall_s",

@@ -199,10 +199,12 @@ def _provenance(runs: list[dict]) -> str:
     commits = ((r["git"].get("commit") or "unknown")[:10] + " + changes" * bool(r["git"].get("dirty")) for r in runs)
     kind = "HELD-OUT TRAINING (tuning runs, not val)" if runs[0]["settings"].get("holdout") else "validation"
     minutes = sum(r["wall_s"] for r in runs) / 60
+    broken = sum(bool(r.get("interrupted")) for r in runs)
+    counted = f" (of {broken} interrupted run(s) only the last attempt)" if broken else ""
     return (
         f"Measured on {span('val_images')} {kind} images after training on {span('train_images')} images "
         f"(backbone, without unseen classes: {span('stage1_images')}); {seeds}; {minutes:.1f} "
-        f"min in all on {several(r['device'] for r in runs)}; protocol {runs[0]['protocol']}; "
+        f"min in all{counted} on {several(r['device'] for r in runs)}; protocol {runs[0]['protocol']}; "
         f"zs3lib {runs[0]['versions']['zs3lib']}, commit {several(commits)}."
     )
 

@@ -104,6 +104,7 @@ class Run:
         self.history: dict[str, dict] = {}
         self.results: dict[str, dict] = {}
         self.seconds: dict[str, float] = {}
+        self.interrupted = False  # whether an earlier attempt's work was gone on with, whose time is then not counted
 
     def train_backbone(self) -> list[float]:
         """Stage 1, then freeze. Returns the mean loss of each epoch: none where ZS3Net's own network was given."""
@@ -140,6 +141,7 @@ class Run:
         state = checkpoints.resume(done, self.backbone_key)
         if self.pretrained == "zs3net":
             print(f"Stage 1 is skipped: {self.settings.weights} is the network that ZS3Net's own stage 1 left.")
+        self.interrupted |= state is None and part.exists()
         if state is None:
             settings = self.settings
             if self.start:
@@ -164,6 +166,7 @@ class Run:
         self.seconds["features"] = time.time() - begin
         words, folder = torch.from_numpy(self.words), self.folder / "training"
         with self._interruptible(), paths.locked(self.folder), queued(device(self.settings)):
+            self.interrupted |= any(folder.glob("[!.]*.pt"))
             for method in self.settings.methods:
                 begin = time.time()
                 trainer = Trainer(method, cache, words, self.split, self.settings)
@@ -216,6 +219,7 @@ class Run:
             "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}", "inputs": self.inputs,
             "keys": {"backbone": self.backbone_key, "head": self.head_key}, "versions": versions(), "git": git(),
             "device": describe(device(s)), "seconds": self.seconds, "wall_s": time.time() - self.started,
+            "interrupted": self.interrupted,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         })  # fmt: skip
