@@ -143,9 +143,11 @@ def test_an_unexecuted_a_failed_and_a_missing_notebook_are_refused(notebook, tmp
     assert not (tmp_path / "report").exists()
 
 
-def test_a_formula_that_cannot_be_drawn_is_named():
+def test_formulas_are_drawn_whole_and_one_that_cannot_be_is_named():
     with pytest.raises(ZS3Error, match=r"\\nosuch is unknown"):
         report.markdown("$\\nosuch{x}$")
+    prime = BeautifulSoup(report.markdown("$k(x_i, x_{i'})$"), "html.parser").find_all("msub")[1]
+    assert prime.text == "xi\u2032" and not prime.find("msup") and prime.find("mo").text == "\u2032"
     aligned = report.markdown("$$\\begin{aligned} a &= b \\\\ c &= d \\end{aligned}$$")
     assert aligned.count("<mtr") == 2 and "&<" not in aligned
 

@@ -56,7 +56,10 @@ def formula(tex: str, display: str) -> str:
         raise ZS3Error(f"the formula {tex!r} cannot be shown: {type(error).__name__} {error}") from None
     if unknown := re.findall(r"\\[a-zA-Z]+", result):
         raise ZS3Error(f"the formula {tex!r} cannot be shown: {unknown[0]} is unknown to latex2mathml")
-    return result
+    # A prime is raised already: raised once more, it would be too small to see that x_i' is not x_i.
+    prime = '<mo lspace="0" rspace="0">\u2032</mo>'
+    result = re.sub(r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>", rf"<mrow>\1{prime}</mrow>", result)
+    return result.replace("<mi>&#x02032;</mi>", prime)
 
 
 def markdown(source: str) -> str:
