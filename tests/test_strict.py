@@ -131,6 +131,8 @@ def test_whole_classes_become_one_unseen_class_each_and_nothing_else_changes(dat
 def test_every_unseen_class_gets_layouts_and_seeds_differ(data, seen):
     first, second = (strict.training(data, SPLIT, seen, seed=s).relabel for s in (1, 2))
     assert (first != second).any()
+    same, other, again = (strict.training(data, SPLIT, seen, seed=s).fingerprint for s in (1, 2, 1))
+    assert same == again != other
     many = np.stack([strict.training(data, SPLIT, seen, seed=s).relabel for s in range(30)])
     changed = many[many != np.arange(256, dtype=np.uint8)]
     share = np.bincount(changed, minlength=21)[list(SPLIT.unseen)] / len(changed)

@@ -96,7 +96,9 @@ class Run:
             extra=[self.backbone_key, self.inputs["word_vectors"],
                    source_hash(features, generator, draws, layout, losses, pixel_loss, stage2, strict)],
         )  # fmt: skip
-        images = f"strict{source_hash(strict)[:6]}" if settings.protocol == "strict" else settings.protocol
+        images = (
+            f"strict{source_hash(strict)[:6]}-k{settings.k}" if settings.protocol == "strict" else settings.protocol
+        )
         self.cache_folder = (
             Path(cache_root or paths.CACHE) / f"{self.backbone_key}-{images}-s{settings.views_seed}-v{settings.views}"
         )

@@ -14,6 +14,8 @@ So stage 2 sees as many images, and as many with unseen classes, as under the pa
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from ..classes import Split
@@ -41,6 +43,11 @@ class StrictTraining(SegmentationData):
         )  # an image may be here several times: its checks were made when it was opened
         self.names, self._images = images.names, images
         self.relabel, self.layouts = relabel, layouts
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the images' own and of what became of their labels."""
+        return hashlib.sha256(f"{self._images.fingerprint} {self.relabel.tobytes().hex()}".encode()).hexdigest()[:16]
 
     def _read_mask(self, path):
         return self._images._read_mask(path)
