@@ -82,6 +82,19 @@ def to_markdown(frame: pd.DataFrame, records: list[dict], profile: str) -> str:
     return f"# Both protocols, profile {profile}\n\n{markdown(cells)}\n{lines}"
 
 
+def to_csv(frame: pd.DataFrame, records: list[dict], profile: str) -> str:
+    """One row per (dataset, k, model, protocol): means in percent, `<metric>_std` over seeds where there are several."""
+    lines, counts = [], seeds(records)
+    for (dataset, k, model), row in frame.iterrows():
+        for protocol in PROTOCOLS:
+            line = {"dataset": dataset, "k": k, "model": model, "protocol": protocol, "profile": profile,
+                    "seeds": len(counts[(dataset, k)])}  # fmt: skip
+            for metric, label in COLUMNS.items():
+                line |= {metric: row[(label, protocol)], f"{metric}_std": row[(label, f"std {protocol}")]}
+            lines.append(line)
+    return pd.DataFrame(lines).round(4).to_csv(index=False)
+
+
 def write(runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, datasets=None, only=None) -> list[Path]:
     """Write `<tables_dir>/<profile>/protocol.{md,csv}` from whatever runs both protocols have; returns the paths.
 
@@ -94,7 +107,7 @@ def write(runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, d
     if not records:
         return []
     frame = table(records)
-    files = {"protocol.csv": frame.round(4).to_csv(), "protocol.md": to_markdown(frame, records, profile)}
+    files = {"protocol.csv": to_csv(frame, records, profile), "protocol.md": to_markdown(frame, records, profile)}
     for name, content in files.items():
         with atomic_write(Path(tables_dir, profile, name)) as out:
             out.write(content.encode())
