@@ -125,7 +125,7 @@ def give(trainer, fields, layout, monkeypatch):
         following[:] = [of((what, image, c), counts[image, c]) for what in ("pseudo", "generated")]
         recurse(c, log)
 
-    def logits(classes):
+    def logits(classes, precision):
         following.clear()
         for c, n in classes:
             keys = [("classify", i, c) for i in layout.unseen if counts[i, c]]
@@ -133,7 +133,7 @@ def give(trainer, fields, layout, monkeypatch):
             masks = torch.cat([fields.mask(key, counts[key[1:]]) for key in keys])
             assert len(noise) == n
             following.extend(zip(noise.split(draws.ROWS), masks.split(draws.ROWS)))
-        return generated(classes)
+        return generated(classes, precision)
 
     def draw(members, counted, samples):
         chosen = [fields.positions(("fit", i, c), counts[i, c], samples).numpy() for i, c in layout.fits]

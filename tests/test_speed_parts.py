@@ -126,6 +126,9 @@ def test_generated_logits_are_the_classifiers_of_generated_features(training):
     )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     assert head.generated_logits([]).shape == (0, 5)
+    torch.manual_seed(1)
+    half = head.generated_logits(classes, torch.autocast("cpu", torch.bfloat16))
+    assert half.dtype == torch.float32 and 0 < (half - logits).norm() / logits.norm() < 0.01  # bfloat16: 8 bits
     F.cross_entropy(head.generated_logits(classes), target).backward()
     assert all(p.grad is None for p in head.generator.parameters())
 

@@ -172,7 +172,7 @@ def test_classifier_sees_generated_features_on_unseen_images_and_real_ones_elsew
     real, maps = t.cache.read(np.arange(2))
     made, given, lost = [], [], []
 
-    def generated_logits(classes):
+    def generated_logits(classes, _):
         made.extend(classes)
         return torch.cat([torch.full((n, 21), 1000.0 + c) for c, n in classes])
 

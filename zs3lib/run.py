@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoints, deeplab, draws, features, generator, layout, losses, paths, pixel_loss, stage1, stage2
+from . import checkpoints, deeplab, draws, features, generator, head, layout, losses, paths, pixel_loss, stage1, stage2
 from .classes import split
 from .data import loading, open_data, sbd, segmentation, strict
 from .devices import describe, device, keep_freed_memory, queued
@@ -94,7 +94,7 @@ class Run:
         self.head_key = settings.key(
             *STAGE2_SETTINGS, "views", "k",
             extra=[self.backbone_key, self.inputs["word_vectors"],
-                   source_hash(features, generator, draws, layout, losses, pixel_loss, stage2, strict)],
+                   source_hash(features, head, generator, draws, layout, losses, pixel_loss, stage2, strict)],
         )  # fmt: skip
         images = (
             f"strict{source_hash(strict)[:6]}-k{settings.k}" if settings.protocol == "strict" else settings.protocol

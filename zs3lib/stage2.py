@@ -10,19 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import checkpoints
 from .classes import VOID, Split
 from .data.loading import stream
-from .deeplab import FEATURE_DIM
-from .devices import device
-from .draws import ROWS
+from .devices import autocast, device
 from .features import FeatureCache, at_feature_resolution
 from .finite import check_finite
-from .generator import Generator
+from .head import Head
 from .layout import Layout
 from .losses import mmd, zs_mmd
 from .pixel_loss import pixel_loss
@@ -30,46 +27,6 @@ from .settings import Settings
 from .stage1 import poly
 
 RECURSIVE = ("ours", "equal_weight")
-
-
-class Head(nn.Module):
-    """What stage 2 trains: the 1x1 pixel classification layer over all classes, and the generator.
-
-    Arguments:
-        words: word vectors of all classes, (C, 300) float32.
-        noise: the generator's noise, "gaussian" or "uniform".
-        features: length of a feature.
-    """
-
-    def __init__(self, *, words: Tensor, noise: str = "gaussian", features: int = FEATURE_DIM):
-        super().__init__()
-        self.classifier = nn.Linear(features, len(words))
-        self.generator = Generator(word_dim=words.shape[1], noise=noise, features=features)
-        self.register_buffer("words", words)
-
-    def _of_class(self, c: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        return self.words[c : c + 1], self.words.new_empty(0), self.generator.sample_noise(n)
-
-    def generate_class(self, c: int, n: int) -> Tensor:
-        """n generated features of class c, (n, 256)."""
-        return self.generator(*self._of_class(c, n))
-
-    def generated_logits(self, classes: list[tuple[int, int]]) -> Tensor:
-        """The classifier's logits of generated features, n of each class c of [(c, n), ...]: (sum of n, C).
-
-        The generator's last layer and the classifier are linear: their product is applied to the hidden layer, and the
-        features themselves are never formed. Gradients reach the classifier alone.
-        """
-        last, classifier = self.generator.output, self.classifier
-        weight = classifier.weight @ last.weight.detach()
-        bias = F.linear(last.bias.detach(), classifier.weight, classifier.bias)
-        logits = [self.words.new_empty(0, len(self.words))]
-        for c, n in classes:
-            for rows in range(0, n, ROWS):  # so few that what is written is read again before it leaves the cache
-                with torch.no_grad():
-                    hidden = self.generator.hidden(*self._of_class(c, min(ROWS, n - rows)))
-                logits.append(F.linear(hidden, weight, bias))
-        return torch.cat(logits)
 
 
 class Trainer:
@@ -172,7 +129,7 @@ class Trainer:
         logits = [classifier(features[i].to(self.weights.dtype)) for i in images]
         if self.method != "no_generator" and layout.unseen:
             images = images + layout.unseen
-            invented = self.head.generated_logits(layout.generated)
+            invented = self.head.generated_logits(layout.generated, autocast(self.device, self.settings))
             void = len(layout.rank) - len(invented)  # a feature of zeros
             rows = torch.cat([invented, classifier.bias.expand(void, -1)])[layout.rank.to(self.device)]
             logits += rows.view(len(layout.unseen), *features.shape[1:3], -1)
