@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -74,8 +75,14 @@ class Lab:
         self.page.goto(f"{self.url}lab/tree/{name}.ipynb?token={self.token}&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         # Cells that are run before the kernel is there would raise the question which kernel to take.
-        self._until(lambda: [k["execution_state"] for k in self.api("kernels")] == ["idle"], "an idle kernel")
+        self._until(self._kernel_is_idle, "an idle kernel")
         self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
+
+    def _kernel_is_idle(self) -> bool:
+        try:
+            return [kernel["execution_state"] for kernel in self.api("kernels")] == ["idle"]
+        except urllib.error.HTTPError:  # the server cannot yet describe a kernel that is only starting
+            return False
 
     def _until(self, true, what: str, seconds: float = 120) -> None:
         deadline = time.time() + seconds
