@@ -215,7 +215,7 @@ Network, fp32 in torch's default memory layout against channels_last with bf16 w
 {table(timed, networks)}
 {effects}
 
-Peak memory of a process of its own, in MB (torch alone takes about 300):
+Peak memory of a process of its own, in MB (of which Python and torch with a ResNet-18 are the most):
 
 {table(["", "1x images", "4x", "16x", "16x / 1x"], peaks)}
 Toy grid: {grid()}

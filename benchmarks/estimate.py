@@ -90,7 +90,7 @@ image of {paper.crop_size} pixels, {test / 1e9:.0f} for one of {paper.val_size};
 {operations:,} torch operations. Time follows from assumptions: convolutions reach a quarter of the 989 bf16 TFLOP/s peak,
 stage 2's products 30 % of the 67 fp32 TFLOP/s, each operation costs the host 10 us, the disk moves 3 GB/s, backward costs twice
 forward, images load as fast as they are used. 30 epochs of each stage on VOC and 20 elsewhere, {paper.views} views, one seed,
-all methods. Every stage is linear in images (laws above), so other counts scale with them. COCO-Stuff: 118,287 training
+all methods. Each stage is taken to be linear in images: see the laws above. COCO-Stuff: 118,287 training
 images of its 164k, one K; at {paper.views} views its cache is large, so `views=1` (a quarter of it) is the setting to take.
 
 {table(head, rows)}

@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = f"""# How cost grows
 
 {processor()}. Every point is a process of its own that trains and evaluates a ResNet-18 on made-up pictures; peak memory is
-the whole process's, of which torch itself is some 300 MB, so that its exponents are lower than those of what is added.
+the whole process's, torch and the network included, so that its exponents are lower than those of what is added.
 One epoch of stage 1 and of stage 2 ("ours", loss at image resolution, 128 vectors a class). Where it is not varied:
 {BASE["images"]} images of {BASE["size"]} x {BASE["size"]}, {BASE["classes"]} classes, K = {BASE["k"]}. The laws are slopes of
 log cost over log value. Size is the image's side: pixels are its square, so 2 is linear in pixels. Label maps have 8 bits:
