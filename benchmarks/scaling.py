@@ -67,12 +67,12 @@ def laws(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure(frame: pd.DataFrame, path: Path) -> None:
-    """Seconds above, peak memory below, one column a sweep, both axes logarithmic."""
+    """Seconds above (logarithmic), peak memory below, one column a sweep."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+    from matplotlib.ticker import NullLocator, ScalarFormatter
 
     sweeps = list(dict.fromkeys(frame["sweep"]))
     labels = {"images": "images", "size": "image side, pixels", "classes": "classes", "k": "K (unseen classes)"}
@@ -83,14 +83,14 @@ def figure(frame: pd.DataFrame, path: Path) -> None:
         for row, (what, name) in enumerate((("seconds", "seconds"), ("peak_mb", "peak memory, MB"))):
             ax = axes[row, column]
             for marker, (stage, part) in zip("osD^", frame[frame["sweep"] == sweep].groupby("stage", sort=False)):
-                ax.loglog(part["value"], part[what], marker=marker, markersize=4, label=NAMES[stage])
+                draw = ax.semilogx if row else ax.loglog
+                draw(part["value"], part[what], marker=marker, markersize=4, label=NAMES[stage])
             ax.grid(alpha=0.3, which="both")
             ax.set_xticks(frame[frame["sweep"] == sweep]["value"].unique())
             ax.xaxis.set_major_formatter(ScalarFormatter())
             ax.xaxis.set_minor_locator(NullLocator())
             if row:
-                ax.yaxis.set_major_formatter(ScalarFormatter())
-                ax.yaxis.set_minor_formatter(NullFormatter())
+                ax.set_ylim(bottom=0)
             ax.set_xlabel(labels[sweep] if row else "")
             ax.set_ylabel(name if not column else "")
     axes[0, 0].legend(fontsize=8)
