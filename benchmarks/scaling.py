@@ -89,10 +89,9 @@ def figure(frame: pd.DataFrame, path: Path) -> None:
             ax.set_xticks(frame[frame["sweep"] == sweep]["value"].unique())
             ax.xaxis.set_major_formatter(ScalarFormatter())
             ax.xaxis.set_minor_locator(NullLocator())
-            if row:
-                ax.set_ylim(bottom=0)
             ax.set_xlabel(labels[sweep] if row else "")
             ax.set_ylabel(name if not column else "")
+    axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=150)
