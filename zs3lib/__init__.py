@@ -5,7 +5,8 @@ from importlib import import_module
 # Public name -> module. Imported on first use: reading records and tables needs no torch.
 _PUBLIC = {
     "DeepLabV3Plus": "deeplab", "Generator": "generator", "Run": "run", "Settings": "settings", "ZS3Error": "errors",
-    "add_classes": "new_classes", "load_heads": "run", "mmd": "losses", "scores": "metrics", "split": "classes", "zs_mmd": "losses",
+    "add_classes": "new_classes", "load_heads": "finished",
+    "mmd": "losses", "scores": "metrics", "split": "classes", "zs_mmd": "losses",
 }  # fmt: skip
 __all__ = sorted(_PUBLIC)
 

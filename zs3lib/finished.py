@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from . import checkpoints, paths
+from . import checkpoints, paths, stage1
 from .classes import Split, split
 from .data import SegmentationData, open_data
+from .devices import device as device_of
 from .errors import ZS3Error
 from .records import MODELS, read_record
-from .run import Run, backbone_file, load_heads
+from .run import Run
 from .settings import Settings
 from .stage2 import Head
 
@@ -99,6 +101,35 @@ def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
     parts = split(settings.dataset, settings.k)
     model, heads = load_heads(folder, settings, len(parts.names))
     return FinishedRun(folder, record, settings, parts, model, heads)
+
+
+def backbone_file(folder: Path, saved: dict) -> Path:
+    """Where the backbone of a run lies, from its folder and the content of its `heads.pt`; never outside its profile."""
+    return paths.inside(folder.parent, saved.get("backbone"), folder / "heads.pt")
+
+
+def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[nn.Module, dict[str, Head]]:
+    """The frozen network and the trained heads of a finished run, from its folder.
+
+    Raises ZS3Error naming the file that is missing, damaged, made by other settings, or that names files elsewhere.
+    """
+    source, heads = folder / "heads.pt", {}
+    saved = checkpoints.load_weights(source)
+    try:
+        source = backbone_file(folder, saved)
+        model = stage1.build_model(settings, classes)
+        model.load_state_dict(checkpoints.load_weights(source)["model"])
+        stage1.freeze(model).to(device_of(settings), memory_format=torch.channels_last)
+        source = folder / "heads.pt"
+        for name, weights in saved["heads"].items():
+            if len(weights["words"]) != classes:
+                raise ValueError(f"{len(weights['words'])} classes, not {classes}")
+            heads[name] = Head(words=weights["words"], noise=settings.noise).to(device_of(settings)).eval()
+            heads[name].load_state_dict(weights)
+    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ZS3Error(f"{source} is not of a run with these settings ({reason}): run it again") from error
+    return model, heads
 
 
 def toy_run(folder: str | Path) -> Path:

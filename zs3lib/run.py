@@ -225,32 +225,3 @@ class Run:
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         })  # fmt: skip
-
-
-def backbone_file(folder: Path, saved: dict) -> Path:
-    """Where the backbone of a run lies, from its folder and the content of its `heads.pt`; never outside its profile."""
-    return paths.inside(folder.parent, saved.get("backbone"), folder / "heads.pt")
-
-
-def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[torch.nn.Module, dict[str, Head]]:
-    """The frozen network and the trained heads of a finished run, from its folder.
-
-    Raises ZS3Error naming the file that is missing, damaged, made by other settings, or that names files elsewhere.
-    """
-    source, heads = folder / "heads.pt", {}
-    saved = checkpoints.load_weights(source)
-    try:
-        source = backbone_file(folder, saved)
-        model = stage1.build_model(settings, classes)
-        model.load_state_dict(checkpoints.load_weights(source)["model"])
-        stage1.freeze(model).to(device(settings), memory_format=torch.channels_last)
-        source = folder / "heads.pt"
-        for name, weights in saved["heads"].items():
-            if len(weights["words"]) != classes:
-                raise ValueError(f"{len(weights['words'])} classes, not {classes}")
-            heads[name] = Head(words=weights["words"], noise=settings.noise).to(device(settings)).eval()
-            heads[name].load_state_dict(weights)
-    except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ZS3Error(f"{source} is not of a run with these settings ({reason}): run it again") from error
-    return model, heads
