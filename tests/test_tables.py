@@ -350,3 +350,12 @@ def test_notebook_is_committed_clean_and_its_parameters_are_explained():
     parameters = papermill.inspect_notebook(str(source))
     assert list(parameters) == ["profile", "runs_root", "tables_root", "figures_root", "ks", "datasets", "seeds"]
     assert all(p["help"] for p in parameters.values())
+
+
+@pytest.mark.parametrize("epochs, says", [(0, "as it is"), (2, "trained 2 more epoch(s)")])
+def test_notes_say_whose_backbone_a_smaller_k_used(epochs, says):
+    made = [record(k=k, stage1_from_k=10, stage1_from_epochs=epochs, crop_size=192, val_size=256) for k in (2, 8, 10)]
+    text = " ".join(records.notes(made, "I", "lite", [2, 8, 10]))
+    assert f"K = 2, 8: the backbone of K = 10, which saw none of their unseen classes either, {says}" in text
+    assert "crops of 192 px, val at a short side of 256 px" in text
+    assert "the backbone of" not in " ".join(records.notes(made[2:], "I", "lite", [10]))

@@ -168,7 +168,7 @@ def notes(records: list[dict], which: str, profile: str, ks: Iterable[int]) -> l
         "Percent. Bold: the higher mean of the two models at one K, measured and published apart; no test made.",
     ]
     if runs:
-        lines += [_provenance(runs)]
+        lines += [_provenance(runs), *_borrowed(runs)]
     gaps = [str(k) for k in ks if k not in {r["k"] for r in runs}]
     if gaps:
         lines.append(f'No run yet: make tables PROFILE={profile} DATASETS={dataset} K="{" ".join(gaps)}"')
@@ -178,6 +178,24 @@ def notes(records: list[dict], which: str, profile: str, ks: Iterable[int]) -> l
             lines.append(f'{name(r)} was run without {", ".join(lost)}: remove runs/{name(r)}, then '
                          f'make tables PROFILE={profile} DATASETS={dataset} K="{r["k"]}"')  # fmt: skip
     return lines
+
+
+def _borrowed(runs: list[dict]) -> list[str]:
+    """The K whose backbone another K's training made (`stage1_from_k`)."""
+    smaller = [r for r in runs if r["settings"].get("stage1_from_k", 0) > r["k"]]
+    if not smaller:
+        return []
+    ks, settings = sorted({r["k"] for r in smaller}), smaller[0]["settings"]
+    epochs = settings.get("stage1_from_epochs", 0)
+    use = f"trained {epochs} more epoch(s) on the seen classes of the smaller K" if epochs else "as it is"
+    return [
+        f"K = {', '.join(map(str, ks))}: the backbone of K = {settings['stage1_from_k']}, which saw none of their unseen "
+        f"classes either, {use}; the paper fine-tunes one for each K."
+    ]
+
+
+def _sizes(settings: dict) -> str:
+    return f"crops of {settings.get('crop_size')} px, val at a short side of {settings.get('val_size')} px"
 
 
 def _provenance(runs: list[dict]) -> str:
@@ -203,7 +221,7 @@ def _provenance(runs: list[dict]) -> str:
     counted = f" (of {broken} interrupted run(s) only the last attempt)" if broken else ""
     return (
         f"Measured on {span('val_images')} {kind} images after training on {span('train_images')} images "
-        f"(backbone, without unseen classes: {span('stage1_images')}); {seeds}; {minutes:.1f} "
+        f"(backbone, without unseen classes: {span('stage1_images')}; {_sizes(runs[0]['settings'])}); {seeds}; {minutes:.1f} "
         f"min in all{counted} on {several(r['device'] for r in runs)}; protocol {runs[0]['protocol']}; "
         f"zs3lib {runs[0]['versions']['zs3lib']}, commit {several(commits)}."
     )
