@@ -228,10 +228,12 @@ PROFILES: dict[str, dict[str, dict]] = {
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
             dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, fresh_lr_factor=1,
             frozen_blocks=5, frozen_bn=True, views=2,
-            stage2_epochs=6, warmup_epochs=3, classifier_lr=0.05, samples=48,
+            stage2_epochs=5, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),
-        "context": dict(methods=("no_generator", "zs3net", "ours")),
+        "context": dict(  # three times as many classes an image, so three times as many generator steps an epoch
+            methods=("no_generator", "zs3net", "ours"), stage2_epochs=4, warmup_epochs=2,
+        ),
     },
     "lite": {
         "all": dict(
