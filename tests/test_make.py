@@ -49,6 +49,8 @@ def make(checkout, world, weights):
         process = subprocess.Popen(
             command, cwd=checkout, env=environment | {"PYTHONPATH": str(checkout)}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            # tests that run in the background are deaf to Ctrl-C, and so would be what they start
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         if interrupt:
             while process.poll() is None and not list(checkout.glob(interrupt)):
