@@ -115,7 +115,7 @@ $(TABLES)/protocol.md: zs3lib/protocols.py zs3lib/records.py zs3lib/audit.py zs3
 	@$(PYTHON) -m zs3lib.protocols --profile $(PROFILE) >/dev/null
 	@touch $@
 
-$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py $(PLOTS) $(FIG3)
+$(FIGURES)/fig3.png: notebooks/figure3.ipynb zs3lib/figure3.py zs3lib/statistics.py $(PLOTS) $(FIG3)
 	@$(NOTEBOOK) $< $(RUNS)/figure3.ipynb -p profile $(PROFILE) -p seed $(firstword $(SEED))
 	@touch $@
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .claims import check_claims, label
 from .classes import CLASSES
-from .paths import atomic_write
+from .paths import write_texts
 
 METRICS = tuple(f"{group}_{m}" for group in ("seen", "unseen", "overall") for m in ("pa", "ma", "miou")) + ("hiou",)
 CHECKED = ("overall_pa", "overall_ma", "overall_miou", "hiou")
@@ -212,6 +212,4 @@ def write_audit(tables_dir: Path | str) -> Path:
         "## Every row", "", "Printed (what the rest of its row allows); bold where the two cannot both be right.",
         "", markdown(rows),
     ])  # fmt: skip
-    with atomic_write(Path(tables_dir, "audit.md")) as file:
-        file.write(text.encode())
-    return Path(tables_dir, "audit.md")
+    return write_texts(tables_dir, {"audit.md": text})[0]

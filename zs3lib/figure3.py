@@ -13,6 +13,7 @@ from .errors import ZS3Error
 from .evaluate import predict
 from .finished import open_run
 from .records import MODELS
+from .statistics import pixel_counts
 
 METHODS = ("zs3net", "ours")
 VISIBLE = 0.03  # share of an image's pixels from which on a class counts as shown
@@ -20,8 +21,8 @@ VISIBLE = 0.03  # share of an image's pixels from which on a class counts as sho
 
 def shares(data: SegmentationData) -> np.ndarray:
     """Share of the pixels of each image that each class has, (len(data), classes), from the label maps."""
-    counts = [np.bincount(data.load_mask(i).ravel(), minlength=256) for i in range(len(data))]
-    return np.array([count[: len(data.names)] / count.sum() for count in counts])
+    counts = pixel_counts(data)
+    return counts[:, :-1] / counts.sum(1, keepdims=True)
 
 
 def choose(shown: np.ndarray, parts: Split, count: int) -> list[int]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -101,6 +101,14 @@ def write_json(path: Path, content: Any) -> None:
     with atomic_write(path, "w") as file:
         json.dump(content, file, indent=1, allow_nan=False)
         file.write("\n")
+
+
+def write_texts(folder: Path | str, texts: Mapping[str, str]) -> list[Path]:
+    """Write {file name: UTF-8 text} into `folder`, each file atomically and in order; returns the paths."""
+    for name, text in texts.items():
+        with atomic_write(Path(folder, name)) as file:
+            file.write(text.encode())
+    return [Path(folder, name) for name in texts]
 
 
 def plain_name(value: object, what: str) -> str:

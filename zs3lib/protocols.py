@@ -14,7 +14,7 @@ import pandas as pd
 
 from .audit import markdown
 from .errors import ZS3Error
-from .paths import RUNS, TABLES, atomic_write
+from .paths import RUNS, TABLES, write_texts
 from .records import MODELS, SETTING, check_same_settings, read_records, select
 
 PROTOCOLS = ("paper", "strict")
@@ -108,10 +108,7 @@ def write(runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, d
         return []
     frame = table(records)
     files = {"protocol.csv": to_csv(frame, records, profile), "protocol.md": to_markdown(frame, records, profile)}
-    for name, content in files.items():
-        with atomic_write(Path(tables_dir, profile, name)) as out:
-            out.write(content.encode())
-    return [Path(tables_dir, profile, name) for name in files]
+    return write_texts(Path(tables_dir, profile), files)
 
 
 def main(arguments: list[str] | None = None) -> int:

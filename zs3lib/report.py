@@ -22,7 +22,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from . import tables
 from .classes import DATASETS
 from .errors import ZS3Error
-from .paths import FIGURES, ROOT, RUNS, atomic_write
+from .paths import FIGURES, ROOT, RUNS, write_texts
 from .records import FLOOR, SETTING, SPECS, check_same_settings, notes, read_records, select, title
 
 TEMPLATES = Path(__file__).parent / "resources" / "report"
@@ -190,10 +190,7 @@ def write_report(
     check_same_settings(records)
     texts = {page.file: page.html(pages) for page in pages}
     texts["index.html"] = contents(pages, records, profile, Path(figures), ks, datasets)  # last: it links the others
-    for name, text in texts.items():
-        with atomic_write(folder / name) as file:
-            file.write(text.encode())
-    return folder / "index.html"
+    return write_texts(folder, texts)[-1]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ import pandas as pd
 from .audit import METRICS, markdown, published
 from .classes import DATASETS, PAPER_KS
 from .errors import ZS3Error
-from .paths import RUNS, TABLES, atomic_write
+from .paths import RUNS, TABLES, write_texts
 from .records import FLOOR, MODELS, SPECS, check_same_settings, notes, read_records, select, title
 
 if TYPE_CHECKING:
@@ -214,10 +214,7 @@ def write_tables(
         files["floor.csv"] = lowest.round(4).to_csv()
         shown = lowest.map("{:.1f}".format).replace("nan", "-").reset_index()
         files["floor.md"] = f"# Unseen mIoU above the floor, profile {profile}\n\n{FLOOR}\n\n{markdown(shown)}"
-    for file, content in files.items():
-        with atomic_write(Path(tables_dir, profile, file)) as out:
-            out.write(content.encode())
-    return [Path(tables_dir, profile, file) for file in files]
+    return write_texts(Path(tables_dir, profile), files)
 
 
 def main(arguments: list[str] | None = None) -> int:
