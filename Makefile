@@ -21,17 +21,15 @@ else
 BIN     := .venv/bin
 READY   := .venv/.zs3lib-installed
 UV      := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
-INSTALL  = $(UV) venv -q --allow-existing .venv && $(UV) pip install -q --python $(BIN)/python -e '.[test]'
+GET_UV   = test -x $(UV) || { python3 -m venv .uv && .uv/bin/python -m pip install -q uv; }
+INSTALL  = { $(GET_UV); } && $(UV) venv -q --allow-existing .venv && $(UV) pip install -q --python $(BIN)/python -e '.[test]'
 endif
 PYTHON := $(BIN)/python
 
-$(READY): pyproject.toml $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
+$(READY): pyproject.toml
 	@echo "Installing into $(dir $@) (several GB of torch at first use)"
 	@$(INSTALL)
 	@touch $@
-
-.uv/bin/uv:
-	@python3 -m venv .uv && .uv/bin/python -m pip install -q uv
 
 # ---- what depends on what ---------------------------------------------------------------------------------------------
 RUNS    := runs/$(PROFILE)

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from zs3lib import Settings, load_heads, paths, split, stage1
 from zs3lib.data import open_data
 from zs3lib.data.loading import validation_input
-from zs3lib.devices import autocast, device
+from zs3lib.devices import autocast, device, half
 from zs3lib.evaluate import evaluate
 from zs3lib.features import extract
 from zs3lib.metrics import scores
@@ -49,7 +49,7 @@ def precision(size: int, bar: tqdm, timed: Callable) -> tuple[list[list[str]], s
 def effects() -> str:
     """Relative error of the features, and the difference in mIoU, on a finished toy run."""
     amp = Settings.make(profile="toy")
-    if not autocast(device(amp), amp)._enabled:
+    if half(device(amp), amp) is None:
         return "This device does not compute in bf16: both networks run in fp32, and neither features nor mIoU change."
     for path in sorted((paths.RUNS / "toy").glob("*/metrics.json")):
         record = json.loads(path.read_text())
@@ -58,8 +58,8 @@ def effects() -> str:
         data = open_data(saved.dataset, saved.data_root, "val", holdout=saved.holdout)
         model, heads = load_heads(path.parent, both[0], len(data.names))
         x = validation_input(data.load_image(0), saved)
-        half, full = (extract(model, x, s).float() for s in both)
-        error = ((half - full).norm() / full.norm()).item()
+        low, full = (extract(model, x, s).float() for s in both)
+        error = ((low - full).norm() / full.norm()).item()
         classes = split(saved.dataset, saved.k)
         linear = {name: head.classifier for name, head in heads.items()}
         first, second = (evaluate(model, linear, data, s) for s in both)

@@ -11,7 +11,9 @@ import pytest
 import torch
 from tqdm.auto import tqdm
 
-from zs3lib import draws, split
+from zs3lib import split
+from zs3lib.draws import Draws
+from zs3lib.generator import ROWS
 from zs3lib.layout import Layout
 from zs3lib.stage2 import Trainer
 
@@ -98,52 +100,43 @@ def _ours(trainer):
 
 def give(trainer, fields, layout, monkeypatch):
     """Put `fields` in place of the trainer's own draws: the cells it samples are given their noise and dropout."""
-    following: list = []  # (noise, dropout) of the next generated features
-
-    def sample_noise(n):
-        assert len(following[0][0]) == n
-        return following[0][0]
+    blocks: list = []  # noise and dropout of the next generated features of the classifier step
 
     def of(key, n):
         chosen = fields.positions(key, n, SAMPLES)
-        return fields.noise(key, n)[chosen], fields.mask(key, n)[chosen]
+        return Draws(fields.noise(key, n)[chosen], fields.mask(key, n)[chosen])
 
     counts = {(i, c): int((layout.cells[i] == c).sum()) for i in range(5) for c in range(21)}
     recursing = layout.recursions if trainer.method != "zs3net" else []
-    order = iter(sorted([*layout.fits, *recursing]))
-    fit, recurse, generated = trainer._fit, trainer._recurse, trainer.head.generated_logits
+    steps = []
+    for at in sorted([*layout.fits, *recursing]):
+        what = ("fit",) if at in layout.fits else ("pseudo", "generated")
+        steps += [of((name, *at), counts[at]) for name in what]
 
-    def fits(c, real):
-        image, expected = next(order)
-        assert c == expected
-        following[:] = [of(("fit", image, c), counts[image, c])]
-        return fit(c, real)
+    def drawn(n, dtype=None):
+        if dtype is None:  # of all generator steps at once
+            assert n == len(steps) * SAMPLES
+            return Draws(*map(torch.cat, zip(*steps)))
+        assert len(blocks[0].noise) == n and dtype == torch.float64
+        return blocks.pop(0)
 
-    def recurses(c, log):
-        image, expected = next(order)
-        assert c == expected
-        following[:] = [of((what, image, c), counts[image, c]) for what in ("pseudo", "generated")]
-        recurse(c, log)
+    generated = trainer.head.generated_logits
 
-    def logits(classes, precision):
-        following.clear()
+    def logits(classes, half):
         for c, n in classes:
             keys = [("classify", i, c) for i in layout.unseen if counts[i, c]]
             noise = torch.cat([fields.noise(key, counts[key[1:]]) for key in keys])
             masks = torch.cat([fields.mask(key, counts[key[1:]]) for key in keys])
             assert len(noise) == n
-            following.extend(zip(noise.split(draws.ROWS), masks.split(draws.ROWS)))
-        return generated(classes, precision)
+            blocks.extend(Draws(noise, masks).split(ROWS))
+        return generated(classes)
 
     def draw(members, counted, samples):
         chosen = [fields.positions(("fit", i, c), counts[i, c], samples).numpy() for i, c in layout.fits]
         return torch.stack([torch.from_numpy(own[at]) for own, at in zip(members, chosen, strict=True)])
 
     monkeypatch.setattr(Layout, "_draw", staticmethod(draw))
-    monkeypatch.setattr(trainer.head.generator, "sample_noise", sample_noise)
-    monkeypatch.setattr(trainer.head.generator, "drop", lambda hidden: hidden * following.pop(0)[1])
-    monkeypatch.setattr(trainer, "_fit", fits)
-    monkeypatch.setattr(trainer, "_recurse", recurses)
+    monkeypatch.setattr(trainer.head.generator, "draw", drawn)
     monkeypatch.setattr(trainer.head, "generated_logits", logits)
 
 

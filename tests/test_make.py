@@ -113,6 +113,18 @@ def test_help_lists_the_targets():
     assert all(f"  make {target} " in done.stdout for target in targets)
 
 
+def test_what_is_installed_stays_as_it_is_where_uv_is_not_at_hand(checkout):
+    """Without uv on the PATH an installed environment was once installed again, from another checkout."""
+    command = ["make", "-n", "setup", f"BIN={Path(sys.executable).parent}", "READY=installed"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
+    tools = {str(Path(shutil.which(name)).parent) for name in ("make", "bash", "nproc")}
+    tools = [folder for folder in tools if not Path(folder, "uv").exists()]
+    done = subprocess.run(
+        command, cwd=checkout, env=environment | {"PATH": ":".join(tools)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "install" not in done.stdout.replace("installed", ""), done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("profile, datasets", [("paper", "voc context"), ("lite", "voc")])
 def test_make_data_downloads_for_real_profiles_and_makes_the_toy_world_else(checkout, profile, datasets):
     command = ["make", "-n", "data", f"BIN={Path(sys.executable).parent}", "READY=installed"]

@@ -37,11 +37,16 @@ def states(module) -> dict:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def count_updates(t, monkeypatch) -> list[float]:
-    """The losses of every generator step from here on."""
-    losses, original = [], t._update_generator
-    monkeypatch.setattr(t, "_update_generator", lambda loss, **k: losses.append(loss.item()) or original(loss, **k))
-    return losses
+def count_updates(t, monkeypatch) -> list[torch.Tensor]:
+    """The slopes of every generator step from here on."""
+    slopes, original = [], t._update_generator
+
+    def update(made, slope, **options):
+        slopes.append(slope.clone())
+        original(made, slope, **options)
+
+    monkeypatch.setattr(t, "_update_generator", update)
+    return slopes
 
 
 # ---- which images train what -----------------------------------------------------------------------------------------
@@ -88,8 +93,9 @@ def test_recursion_starts_after_the_warm_up_and_for_unseen_classes_alone(
         make_cache(cow_images(), method), settings, method, tau=0, stage2_epochs=4, warmup_epochs=2, classifier_lr=0.5
     )
     steps, asked, before = count_updates(t, monkeypatch), [], states(t.head.generator)
-    recurse = t._recurse
-    monkeypatch.setattr(t, "_recurse", lambda c, log: asked.append(c) or recurse(c, log))
+    recurse, losses, with_slope = t._recurse, [], stage2.with_slope
+    monkeypatch.setattr(t, "_recurse", lambda c, *more: asked.append(c) or recurse(c, *more))
+    monkeypatch.setattr(stage2, "with_slope", lambda *a, **k: losses.append(with_slope(*a, **k)) or losses[-1])
     for _ in range(2):
         t.train_epoch()
         assert not steps and not asked and same(before, states(t.head.generator))
@@ -97,7 +103,8 @@ def test_recursion_starts_after_the_warm_up_and_for_unseen_classes_alone(
     assert set(asked) == {COW} and len(asked) == len(t.cache) == len(steps)  # one step per unseen class of each image
     assert not same(before, states(t.head.generator))
     assert t.history["q"][:2] == [None, None] and t.history["q"][2] >= 2
-    assert t.history["recursion"][2] == pytest.approx(np.mean(steps) / t.settings.gamma, rel=1e-5)
+    assert t.history["recursion"][2] == pytest.approx(np.mean([loss.item() for loss, _ in losses]), rel=1e-5)
+    assert all(torch.equal(step, t.settings.gamma * slope) for step, (_, slope) in zip(steps, losses, strict=True))
 
 
 @pytest.mark.parametrize("q, steps", [(0, 0), (1, 0), (2, 8), (8, 8)])
@@ -153,7 +160,7 @@ def test_a_seen_image_takes_one_step_for_each_class_in_it(make_cache, settings, 
     t = trainer(make_cache(labels), settings, "zs3net")
     fitted = []
     fit = t._fit
-    monkeypatch.setattr(t, "_fit", lambda c, real: fitted.append((c, real)) or fit(c, real))
+    monkeypatch.setattr(t, "_fit", lambda c, real, *more: fitted.append((c, real)) or fit(c, real, *more))
     t.train_epoch()
     assert sorted(c for c, _ in fitted) == [0, BIRD, DOG]
     cells = torch.from_numpy(np.array(t.cache.features)).float()
@@ -162,13 +169,14 @@ def test_a_seen_image_takes_one_step_for_each_class_in_it(make_cache, settings, 
         assert real.shape == (8, 256) and all((own == vector).all(1).any() for vector in real)
 
 
+@pytest.mark.parametrize("loss_at", ["image", "feature"])
 @pytest.mark.parametrize("method", ["zs3net", "ours", "equal_weight"])
 def test_classifier_sees_generated_features_on_unseen_images_and_real_ones_elsewhere(
-    make_cache, settings, monkeypatch, method
+    make_cache, settings, monkeypatch, method, loss_at
 ):
     labels = np.full((2, 32, 32), BIRD)
     labels[1, :16], labels[1, 16:20] = COW, VOID
-    t = trainer(make_cache(labels), settings, method)
+    t = trainer(make_cache(labels), settings, method, loss_at=loss_at)
     real, maps = t.cache.read(np.arange(2))
     made, given, lost = [], [], []
 
@@ -184,10 +192,13 @@ def test_classifier_sees_generated_features_on_unseen_images_and_real_ones_elsew
     given.clear()
     t.step(real.float(), maps, {"generator": [], "classifier": [], "recursion": [], "q": []})
     (seen,), ((logits, labels, _),) = given, lost
-    assert torch.equal(seen, real[0].float()) and torch.equal(logits[0], expected)
+    assert torch.equal(seen, real[0].float()) and made == [(BIRD, 24), (COW, 32)]
+    if loss_at == "feature":  # cells in any order, void left out
+        assert torch.equal(logits[:64], expected.flatten(0, 1)) and labels.tolist() == [BIRD] * 88 + [COW] * 32
+        assert (logits[64:] == 1000.0 + labels[64:, None]).all()
+        return
+    assert torch.equal(logits[0], expected) and torch.equal(labels, maps)
     assert (logits[1, :4] == 1000 + COW).all() and (logits[1, 5:] == 1000 + BIRD).all() and (logits[1, 4] == bias).all()
-    assert made == [(BIRD, 24), (COW, 32)] and torch.equal(labels[0], maps[0, 2::4, 2::4])
-    assert labels.shape == (2, 8, 8) and torch.equal(labels, maps[:, 2::4, 2::4])
 
 
 @pytest.mark.parametrize("loss_at", ["feature", "image"])

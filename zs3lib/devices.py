@@ -73,9 +73,14 @@ def _has_bf16(chosen: torch.device) -> bool:
     return bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
 
 
+def half(chosen: torch.device, settings: Settings) -> torch.dtype | None:
+    """bfloat16 when `settings.amp` and the device computes in it (elsewhere it would only be slower), or None."""
+    return torch.bfloat16 if settings.amp and _has_bf16(chosen) else None
+
+
 def autocast(chosen: torch.device, settings: Settings) -> torch.autocast:
-    """bfloat16 autocast when `settings.amp` and the device computes in it (elsewhere it would only be slower)."""
-    return torch.autocast(chosen.type, torch.bfloat16, enabled=settings.amp and _has_bf16(chosen))
+    """Autocast to `half`, or to nothing."""
+    return torch.autocast(chosen.type, torch.bfloat16, enabled=half(chosen, settings) is not None)
 
 
 def keep_freed_memory() -> None:

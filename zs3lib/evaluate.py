@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from .classes import VOID
 from .data.loading import validation_input, workers
 from .data.segmentation import SegmentationData
 from .deeplab import DeepLabV3Plus
 from .features import extract
 from .metrics import confusion_matrix
 from .settings import Settings
+from .threads import ahead
 
-BLOCK = 1 << 17  # upsampled logits at a time: what a core's cache holds
+BLOCK = 1 << 19  # upsampled logits at a time: 2 MB
 
 
 def label_map(
@@ -28,48 +27,44 @@ def label_map(
 ) -> Tensor:
     """Most likely class of each pixel after bilinear upsampling, (h, w, C) float -> (H, W) uint8; C at most 255.
 
-    `block` upsampled logits are held at a time. Each is rounded the same way in any block, so that labels do not depend
-    on it; the first of equal classes wins.
+    A pixel's logits are a weighted mean of those of the four cells around it. Where one class is the most likely in all
+    four it is so between them, and nothing is upsampled: what is left are the edges of objects. `block` upsampled logits
+    are held at a time; labels do not depend on it. The first of equal classes wins.
     """
     block = block or (BLOCK if logits.device.type == "cpu" else 64 * BLOCK)
-    x = logits.permute(2, 0, 1).float().contiguous()
-    names = _possible(x)
-    x = F.interpolate(x[names][None], (len(logits), size[1]), mode="bilinear", align_corners=align_corners)[0]
-    x = x.transpose(0, 1).contiguous()  # columns are done: (h, classes, W)
-    above, below, share = _taps(size[0], len(logits), align_corners, x.device)
-    from_last = torch.arange(len(names), 0, -1, dtype=x.dtype, device=x.device)[:, None]
-    names = names.flip(0).to(torch.uint8)
-    found = torch.empty(size, dtype=torch.uint8, device=x.device)
-    step = max(1, block // (len(names) * size[1]))
-    for start in range(0, size[0], step):
-        rows = slice(start, start + step)
-        z = x.index_select(0, above[rows]).mul_(1 - share[rows])
-        z.add_(x.index_select(0, below[rows]).mul_(share[rows]))
-        winners = z.eq_(z.amax(1, keepdim=True)).mul_(from_last).amax(1)  # argmax, but in vectorised steps
-        place = winners.sub_(1).clamp_min_(0).int().flatten()  # only NaN is no winner
-        found[rows] = names.index_select(0, place).view_as(winners)
+    (height, width, classes), where = logits.shape, logits.device
+    x, best = logits.float().reshape(-1, classes), logits.max(2).indices.to(torch.uint8)
+    above, below, down = _taps(size[0], height, align_corners, where)
+    left, right, across = _taps(size[1], width, align_corners, where)
+    best.masked_fill_(_edges(best), VOID)
+    found = best.index_select(1, left).index_select(0, above)
+    for pixels in (found == VOID).flatten().nonzero().flatten().split(max(1, block // classes)):
+        i = torch.div(pixels, size[1], rounding_mode="floor")
+        j = pixels - i * size[1]
+        upper, lower = above.index_select(0, i).mul_(width), below.index_select(0, i).mul_(width)
+        near, far, t = left.index_select(0, j), right.index_select(0, j), across.index_select(0, j)
+        z, under = (
+            torch.lerp(x.index_select(0, row + near), x.index_select(0, row + far), t) for row in (upper, lower)
+        )
+        z = z.lerp_(under, down.index_select(0, i))
+        found.view(-1)[pixels] = z.max(1).indices.to(torch.uint8)
     return found
 
 
-def _possible(x: Tensor) -> Tensor:
-    """The classes that can be the most likely one anywhere between the cells of x, (C, h, w) -> indices.
-
-    Between four cells a class stays below the largest of its four logits, and the winner above every class's smallest.
-    """
-    most = least = F.pad(x[None], (0, 1, 0, 1), mode="replicate")[0]
-    for axis, n in ((1, x.shape[1]), (2, x.shape[2])):
-        most = torch.maximum(most.narrow(axis, 0, n), most.narrow(axis, 1, n))
-        least = torch.minimum(least.narrow(axis, 0, n), least.narrow(axis, 1, n))
-    beaten = most < least.amax(0) - 1e-5 * x.abs().max()  # of which rounding is far less
-    return (~beaten).flatten(1).any(1).nonzero().flatten()
+def _edges(best: Tensor) -> Tensor:
+    """Whether the four cells (i, j), (i, j + 1), (i + 1, j), (i + 1, j + 1) differ, (h, w) uint8 -> (h, w) bool."""
+    x = torch.cat([best, best[-1:]])
+    x = torch.cat([x, x[:, -1:]], dim=1)
+    return (x[1:, :-1] != best) | (x[:-1, 1:] != best) | (x[1:, 1:] != best)
 
 
+@lru_cache(maxsize=64)
 def _taps(full: int, small: int, align_corners: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `full` rows the two of `small` it lies between, and how near it is to the second, (full, 1, 1)."""
+    """For each of `full` rows the two of `small` it lies between, and how near it is to the second, (full, 1)."""
     i = torch.arange(full, dtype=torch.float64)
     at = i * (small - 1) / max(full - 1, 1) if align_corners else ((i + 0.5) * small / full - 0.5).clamp_min(0)
     above = at.long().clamp_max(small - 1)
-    share = (at - above).float().view(-1, 1, 1)
+    share = (at - above).float().view(-1, 1)
     return above.to(device), (above + 1).clamp_max(small - 1).to(device), share.to(device)
 
 
@@ -89,24 +84,6 @@ def predict(
 ) -> dict[str, Tensor]:
     """Label maps of an RGB picture at its own size, (H, W) uint8, one for each classifier."""
     return _predict(model, classifiers, validation_input(image, settings), (image.height, image.width), settings)
-
-
-def ahead(load: Callable[[int], tuple], count: int, threads: int) -> Iterator[tuple]:
-    """load(0), load(1), ... in order, read by threads while what was read before is computed on.
-
-    At most `threads` + 1 are held. Pillow reads and numpy copies without Python's lock; an error is raised in its turn.
-    """
-    with ThreadPoolExecutor(threads, thread_name_prefix="loading") as pool:
-        waiting = deque(pool.submit(load, i) for i in range(min(threads, count)))
-        try:
-            for following in range(threads, threads + count):
-                done = waiting.popleft().result()
-                if following < count:
-                    waiting.append(pool.submit(load, following))
-                yield done
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def evaluate(

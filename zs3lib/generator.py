@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .deeplab import FEATURE_DIM
-from .draws import dropout_half, normal_or_uniform
+from .draws import Draws, kept_half, normal_or_uniform
 from .errors import ZS3Error
 
 NOISES = ("gaussian", "uniform")
+
+
+SLOPE = 0.2  # LeakyReLU's, below 0
+ROWS = 2048  # generated at a time: so few that what is written is read again before it leaves the cache
+
+
+class Generated(NamedTuple):
+    """Features of one word and how they came about."""
+
+    features: Tensor  # (n, 256)
+    word: Tensor  # (word_dim,)
+    noise: Tensor  # (n, word_dim)
+    slope: Tensor  # d hidden / d what LeakyReLU was given, dropout included, (n, 256)
+    hidden: Tensor  # (n, 256)
 
 
 class Generator(nn.Module):
@@ -41,19 +57,34 @@ class Generator(nn.Module):
 
     def sample_noise(self, n: int) -> Tensor:
         """Noise for n features, (n, word_dim), that follows from torch's global seed."""
-        return normal_or_uniform(n, self.word_dim, normal=self.noise == "gaussian", device=self.bias.device)
+        return self._noise(n, self.bias.dtype)
 
-    drop = staticmethod(dropout_half)
+    def _noise(self, n: int, dtype: torch.dtype) -> Tensor:
+        normal = self.noise == "gaussian"
+        return normal_or_uniform(n, self.word_dim, normal=normal, device=self.bias.device, dtype=dtype)
+
+    def draw(self, n: int, dtype: torch.dtype | None = None) -> Draws:
+        """Noise and dropout for n features, in the weights' type by default; follows from torch's global seed."""
+        like, dtype = self.bias, dtype or self.bias.dtype
+        noise = self._noise(n, dtype)
+        if self.training:
+            kept = self._kept(n, dtype)
+        else:
+            kept = like.new_ones((), dtype=dtype).expand(n, len(like))
+        return Draws(noise, kept)
+
+    def _kept(self, n: int, dtype: torch.dtype) -> Tensor:
+        return kept_half(n, len(self.bias), device=self.bias.device, dtype=dtype)
 
     def hidden(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """The hidden layer, (N, 256); arguments as for `forward`."""
         word_part = F.linear(words, self.word_weight, self.bias)  # once for each class, not once for each feature
         if len(words) == 1:
-            hidden = torch.addmm(word_part, noise, self.noise_weight.T)
+            hidden = F.linear(noise, self.noise_weight, word_part[0])
         else:
             hidden = F.linear(noise, self.noise_weight) + word_part[index]
-        hidden = F.leaky_relu(hidden, 0.2, inplace=True)
-        return self.drop(hidden) if self.training else hidden
+        hidden = F.leaky_relu(hidden, SLOPE, inplace=True)
+        return hidden * self._kept(len(hidden), hidden.dtype) if self.training else hidden
 
     def forward(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """Generate one feature per row of `noise`.
@@ -66,3 +97,33 @@ class Generator(nn.Module):
         Returns: features (N, 256), or as long as `features` says.
         """
         return self.output(self.hidden(words, index, noise))
+
+    @torch.no_grad()
+    def hidden_of(self, words: Tensor, counts: list[int], dtype: torch.dtype) -> Tensor:
+        """Hidden layers of counts[i] features of each words[i], (sum of counts, 256), in `dtype`; without gradient."""
+        parts = F.linear(words, self.word_weight, self.bias).to(dtype)
+        noise_weight, like = self.noise_weight.to(dtype), self.bias
+        hidden = like.new_empty(sum(counts), len(like), dtype=dtype)
+        for part, rows in zip(parts, hidden.split(counts)):
+            for block in rows.split(ROWS):
+                noise, kept = self.draw(len(block), dtype)
+                before = F.linear(noise, noise_weight, part)
+                torch.mul(F.leaky_relu(before, SLOPE, inplace=True), kept, out=block)
+        return hidden
+
+    @torch.no_grad()
+    def generate(self, word: Tensor, drawn: Draws) -> Generated:
+        """Features of one word, (word_dim,), with what `backward` needs: a training step without autograd, whose
+        bookkeeping takes as long here as the small products it keeps the books of."""
+        before = torch.addmm(torch.addmv(self.bias, self.word_weight, word), drawn.noise, self.noise_weight.T)
+        slope = (before > 0).to(before.dtype).mul_(1 - SLOPE).add_(SLOPE).mul_(drawn.kept)  # LeakyReLU's and dropout's
+        hidden = before.mul_(slope)
+        return Generated(F.linear(hidden, self.output.weight, self.output.bias), word, drawn.noise, slope, hidden)
+
+    @torch.no_grad()
+    def backward(self, made: Generated, slope: Tensor) -> None:
+        """Set every parameter's gradient from d loss / d features, (n, features): the chain rule through `generate`."""
+        self.output.weight.grad, self.output.bias.grad = slope.T @ made.hidden, slope.sum(0)
+        before = (slope @ self.output.weight).mul_(made.slope)
+        self.noise_weight.grad, self.bias.grad = before.T @ made.noise, before.sum(0)
+        self.word_weight.grad = torch.outer(self.bias.grad, made.word)

@@ -48,14 +48,17 @@ def _gaussians(d: Tensor, bandwidths: tuple[float, ...], *, slope: bool) -> tupl
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|^2, (N, D) and (M, D) -> (N, M), by one matrix product; never below 0."""
-    centre = x.mean(0)  # distances do not change, float32's rounding of large features does
+    """|x_i - y_j|^2, (..., N, D) and (..., M, D) -> (..., N, M), by one matrix product; never below 0."""
+    centre = x.mean(-2, keepdim=True)  # distances do not change, float32's rounding of large features does
     same, x = y is x, x - centre
     y = x if same else y - centre
-    x2 = (x * x).sum(1)
-    norms = x2[:, None] + (x2 if same else (y * y).sum(1))
-    d = norms.addmm_(x, y.T, alpha=-2).clamp_min_(0)
-    return d.fill_diagonal_(0) if same else d
+    x2 = torch.linalg.vecdot(x, x)
+    norms = x2.unsqueeze(-1) + (x2 if same else torch.linalg.vecdot(y, y)).unsqueeze(-2)
+    product = torch.addmm if x.dim() == 2 else torch.baddbmm
+    d = product(norms, x, y.mT, alpha=-2).clamp_min_(0)
+    if same:
+        d.diagonal(dim1=-2, dim2=-1).zero_()
+    return d
 
 
 def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
@@ -64,34 +67,80 @@ def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> 
     return _gaussians(_squared_distances(x, x if same else y.detach()), bandwidths, slope=False)[0]
 
 
+def among(x: Tensor, w: Tensor, *, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
+    """w' K(x, x) w: of Eqs. 1 and 2 the term without generated features, of several sets at once.
+
+    Arguments:
+        x: real or trusted features, (..., N, D) float.
+        w: their weights, 1/N or c/Q, (..., N).
+    """
+    k = _gaussians(_squared_distances(x, x), bandwidths, slope=False)[0]
+    return torch.linalg.vecdot((k @ w.unsqueeze(-1)).squeeze(-1), w)
+
+
+def _form(z: Tensor, w: Tensor, first: int, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """What the rows of z from `first` on add to w' K(z, z) w, z of (N, D) and w of (N,), and its slope there.
+
+    Slope: d/dz_i = 4 sum_j w_i w_j k'(|z_i - z_j|^2) (z_i - z_j), one matrix product for all i.
+    """
+    z = z - z[: first or len(z)].mean(0)
+    rows, wr = z[first:], w[first:, None]
+    z2 = torch.linalg.vecdot(z, z)
+    d = torch.addmm(z2[first:, None] + z2, rows, z.T, alpha=-2).clamp_min_(0)
+    d[:, first:].fill_diagonal_(0)  # exact, where rounding would grow with the square of the features' size
+    k, slope = _gaussians(d, bandwidths, slope=True)
+    sums = k[:, first:] @ w[first:]
+    if first:  # the rows hold x against y once, the form twice
+        sums.addmv_(k[:, :first], w[:first], alpha=2)
+    pull = slope.mul_(w).mul_(4 * wr)
+    return torch.dot(w[first:], sums), torch.addmm(pull.sum(1, keepdim=True) * rows, pull, z, alpha=-1)
+
+
 class _SquaredDiscrepancy(torch.autograd.Function):
     """w' K(z, z) w over z = [x; y], the form that Eqs. 1 and 2 share: w is 1/N or c/Q on x, and -1/M on y.
 
-    Gradient: d/dz_i = 4 sum_j w_i w_j k'(|z_i - z_j|^2) (z_i - z_j), one matrix product for all i. It is worked out
-    beside the value, and for the rows that need one: usually y alone.
+    The gradient is worked out beside the value, and for the rows that need one: usually y alone.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-        z, w = torch.cat([x, y]), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
         first = 0 if ctx.needs_input_grad[0] else len(x)
-        rows, wr = z[first:], w[first:, None]
-        d = _squared_distances(rows, z)
-        d[:, first:].fill_diagonal_(0)  # exact, where rounding would grow with the square of the features' size
-        k, slope = _gaussians(d, bandwidths, slope=True)
-        value = (wr * k * w).sum()
-        if first:  # the rows above hold x against y once; the form holds it twice, and x against x
-            value = value + (wr * k[:, :first] * wx).sum() + wx @ kernel(x, x, bandwidths) @ wx
-        pull = slope.mul_(wr * (4 * w))
-        ctx.save_for_backward(torch.addmm(pull.sum(1, keepdim=True) * rows, pull, z, alpha=-1))
+        value, slope = _form(torch.cat([x, y]), _weights(wx, y), first, bandwidths)
+        ctx.save_for_backward(slope)
         ctx.split = len(x) - first
-        return value
+        return value + among(x, wx, bandwidths=bandwidths) if first else value
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (slope,) = ctx.saved_tensors
         return (grad * slope[: ctx.split] if ctx.split else None), grad * slope[ctx.split :], None, None
+
+
+def _weights(wx: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
+
+
+def with_slope(
+    x: Tensor, y: Tensor, wx: Tensor, own: Tensor, *, bandwidths: tuple[float, ...] = BANDWIDTHS, root: bool = True
+) -> tuple[Tensor, Tensor]:
+    """MMD or ZS-MMD and its slope in y, without autograd: what a generator step needs (`Generator.backward`).
+
+    Arguments:
+        x: real or trusted features, (N, D) float.
+        y: generated features, (M, D) float.
+        wx: weights of x: 1/N each (Eq. 1) or c/Q (Eq. 2), (N,).
+        own: `among(x, wx)`.
+        bandwidths, root: as in `mmd`.
+
+    Returns: the loss, a scalar, and d loss / dy, (M, D).
+    """
+    value, slope = _form(torch.cat([x, y]), _weights(wx, y), len(x), bandwidths)
+    value = value + own
+    if not root:
+        return value, slope
+    loss = value.clamp_min(FLOOR).sqrt()
+    return loss, slope.mul_((value >= FLOOR) * 0.5 / loss)
 
 
 def _discrepancy(x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...], root: bool) -> Tensor:

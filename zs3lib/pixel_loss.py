@@ -104,7 +104,7 @@ def pixel_loss(
     """Cross-entropy of bilinearly upsampled logits, the same as torch's of F.interpolate's within float32's rounding.
 
     Arguments:
-        logits: (B, h, w, C) float.
+        logits: (B, h, w, C) float; or (N, C), of cells in any order, with labels of (N,).
         labels: (B, H, W) uint8, 255 is void; at the logits' own resolution nothing is upsampled.
         weights: weight of each label, (256,) float; 0 for void.
         reduction: "sum", or "mean" over the pixels' weights; a batch of void alone is 0.
@@ -113,11 +113,11 @@ def pixel_loss(
 
     Returns: a scalar.
     """
-    if labels.shape[1:] != logits.shape[1:3]:
+    if labels.shape != logits.shape[:-1]:
         block = block or (BLOCK if logits.device.type == "cpu" else 128 * BLOCK)
         return _SummedLoss.apply(logits, labels, weights, reduction == "mean", align_corners, block)
-    target, classes = labels.flatten().long(), logits.shape[3]
+    target, classes = labels.flatten().long(), logits.shape[-1]
     loss = F.cross_entropy(
-        logits.flatten(0, 2), target, weights[:classes].to(logits.dtype), ignore_index=VOID, reduction="sum"
+        logits.flatten(0, -2), target, weights[:classes].to(logits.dtype), ignore_index=VOID, reduction="sum"
     )
     return loss if reduction == "sum" else loss / weights.index_select(0, target).sum().clamp_min(1)

@@ -16,12 +16,14 @@ from tqdm.auto import tqdm
 from . import checkpoints
 from .classes import VOID, Split
 from .data.loading import stream
-from .devices import autocast, device
+from .devices import device, half
+from .draws import Draws
 from .features import FeatureCache, at_feature_resolution
 from .finite import check_finite
+from .generator import Generated
 from .head import Head
 from .layout import Layout
-from .losses import mmd, zs_mmd
+from .losses import among, with_slope
 from .pixel_loss import pixel_loss
 from .settings import Settings
 from .stage1 import poly
@@ -73,73 +75,90 @@ class Trainer:
             features, cells = features[:, i::n, j::n], cells[:, i::n, j::n]
         layout = Layout(labels, cells, self.split.unseen, self.settings.samples)
         if self.method != "no_generator":
-            positions = layout.positions.to(self.device, non_blocking=True)
-            real = features.flatten(0, 2)[positions].to(self.weights.dtype)
-            fits, recursions = dict(zip(layout.fits, real)), set(layout.recursions if self._recursing else ())
+            fits, recursions = self._targets(features, layout), set(layout.recursions if self._recursing else ())
+            n = self.settings.samples
+            drawn = iter(self.head.generator.draw((len(fits) + 2 * len(recursions)) * n).split(n))
             for image, c in sorted(fits.keys() | recursions):
                 if (image, c) in fits:
-                    log["generator"].append(self._fit(c, fits[image, c]))
+                    log["generator"].append(self._fit(c, *fits[image, c], next(drawn)))
                 else:
-                    self._recurse(c, log)
+                    self._recurse(c, next(drawn), next(drawn), log)
         log["classifier"].append(self._classify(features, labels, layout))
 
     @property
     def _recursing(self) -> bool:
         return self.method in RECURSIVE and self.epoch >= self.settings.warmup_epochs
 
-    def _fit(self, c: int, real: Tensor) -> Tensor:
-        """Generator step on a seen class: MMD between real and generated features (Eq. 1, Fig. 2a)."""
-        loss = mmd(real, self.head.generate_class(c, len(real)), root=self.settings.mmd_root)
-        self._update_generator(loss)
-        return loss.detach()
+    def _targets(self, features: Tensor, layout: Layout) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
+        """For each (image, class) to fit: real features (samples, 256), and what Eq. 1 sums over them alone."""
+        rows = layout.positions.flatten().to(self.device, non_blocking=True)
+        real = (
+            features.flatten(0, 2)
+            .index_select(0, rows)
+            .view(*layout.positions.shape, features.shape[-1])
+            .to(self.weights.dtype)
+        )
+        weights = real.new_full(real.shape[:2], 1 / self.settings.samples)
+        return dict(zip(layout.fits, zip(real, among(real, weights))))
 
-    def _recurse(self, c: int, log: dict[str, list[Tensor]]) -> None:
+    def _fit(self, c: int, real: Tensor, own: Tensor, drawn: Draws) -> Tensor:
+        """Generator step on a seen class: MMD between real and generated features (Eq. 1, Fig. 2a)."""
+        made = self.head.generator.generate(self.head.words[c], drawn)
+        weights = real.new_full((len(real),), 1 / len(real))
+        loss, slope = with_slope(real, made.features, weights, own, root=self.settings.mmd_root)
+        self._update_generator(made, slope)
+        return loss
+
+    @torch.no_grad()
+    def _recurse(self, c: int, first: Draws, second: Draws, log: dict[str, list[Tensor]]) -> None:
         """Generator step on an unseen class: ZS-MMD towards what the classifier recognises (Eq. 2, Fig. 2b)."""
-        settings = self.settings
-        with torch.no_grad():
-            pseudo = self.head.generate_class(c, settings.samples)
-            confidence, predicted = self.head.classifier(pseudo).softmax(1).max(1)
-            kept = (predicted == c) & (confidence > settings.tau)
+        settings, generator = self.settings, self.head.generator
+        pseudo = generator.generate(self.head.words[c], first).features
+        confidence, predicted = self.head.classifier(pseudo).softmax(1).max(1)
+        kept = (predicted == c) & (confidence > settings.tau)
         if self.method == "equal_weight":
             kept, confidence = torch.ones_like(kept), torch.ones_like(confidence)
         too_few = (q := kept.sum()) < 2  # one vector would be the whole target: "the gradient will explode" (Sec. IV-C)
         log["q"].append(q)
         if self.can_ask and too_few:
             return
-        generated = self.head.generate_class(c, settings.samples)
+        made = generator.generate(self.head.words[c], second)
         if settings.pseudo == "same":
-            pseudo = generated
-        loss = zs_mmd(
-            pseudo, generated, confidence * kept, q=q.clamp_min(1), root=settings.mmd_root,
-            normalise=settings.zs_weights == "normalised",
-        )  # fmt: skip
-        self._update_generator(settings.gamma * loss, skip=None if self.can_ask else too_few)
-        log["recursion"].append(loss.detach())
+            pseudo = made.features
+        weights = confidence * kept
+        weights /= weights.sum() if settings.zs_weights == "normalised" else q.clamp_min(1)
+        loss, slope = with_slope(pseudo, made.features, weights, among(pseudo, weights), root=settings.mmd_root)
+        self._update_generator(made, settings.gamma * slope, skip=None if self.can_ask else too_few)
+        log["recursion"].append(loss)
 
-    def _update_generator(self, loss: Tensor, skip: Tensor | None = None) -> None:
+    def _update_generator(self, made: Generated, slope: Tensor, skip: Tensor | None = None) -> None:
         """One Adam step, or none where `skip` is true: the fused optimiser then leaves weights and moments alone."""
-        self.generator_optimiser.zero_grad()
-        loss.backward()
+        self.head.generator.backward(made, slope)
         self.generator_optimiser.found_inf = None if skip is None else skip.float()  # as mixed precision's scaler does
         self.generator_optimiser.step()
 
     def _classify(self, features: Tensor, labels: Tensor, layout: Layout) -> Tensor:
         """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere."""
-        images, classifier = layout.seen, self.head.classifier
-        logits = [classifier(features[i].to(self.weights.dtype)) for i in images]
+        classifier, at_image = self.head.classifier, self.settings.loss_at == "image"
+        images = layout.seen + (layout.unseen if self.method != "no_generator" else [])
+        logits = [classifier(features[i].to(self.weights.dtype)).flatten(0, 1) for i in layout.seen]
+        target = layout.cells[layout.seen].flatten()
         if self.method != "no_generator" and layout.unseen:
-            images = images + layout.unseen
-            invented = self.head.generated_logits(layout.generated, autocast(self.device, self.settings))
-            void = len(layout.rank) - len(invented)  # a feature of zeros
-            rows = torch.cat([invented, classifier.bias.expand(void, -1)])[layout.rank.to(self.device)]
-            logits += rows.view(len(layout.unseen), *features.shape[1:3], -1)
+            invented = self.head.generated_logits(layout.generated, half(self.device, self.settings))
+            if at_image:  # from classes one after the other to where the image has them; void: a feature of zeros
+                void = len(layout.rank) - len(invented)
+                invented = torch.cat([invented, classifier.bias.expand(void, -1)])
+                invented = invented.index_select(0, layout.rank.to(self.device))
+            logits.append(invented)
+            target = torch.cat([target, layout.of_generated])
         loss = classifier.weight.sum() * 0  # a batch without any image to learn from
         if images:
-            target = labels if self.settings.loss_at == "image" else layout.cells
-            target = target[images].to(self.device, non_blocking=True)
+            logits = torch.cat(logits)
+            if at_image:
+                logits, target = logits.view(len(images), *layout.cells.shape[1:], -1), labels[images]
             loss = pixel_loss(
-                torch.stack(logits), target, self.weights, reduction=self.settings.classifier_loss,
-                align_corners=self.settings.align_corners,
+                logits, target.to(self.device, non_blocking=True), self.weights,
+                reduction=self.settings.classifier_loss, align_corners=self.settings.align_corners,
             )  # fmt: skip
         self.classifier_optimiser.zero_grad()
         loss.backward()
