@@ -9,6 +9,7 @@ PARAMS   ?=# more settings of the train notebook, e.g. PARAMS="-p data_root /dat
 JOBS     ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 SHELL := /bin/bash
+unexport PYTHONDONTWRITEBYTECODE  # each of a grid's processes would compile torch, gensim and scipy anew
 .DELETE_ON_ERROR:
 .SUFFIXES:
 

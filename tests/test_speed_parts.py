@@ -40,10 +40,10 @@ def blobs(count, size, classes, seed=0, void=True):
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("height, width, size, classes", [(10, 10, 40, 21), (7, 9, 33, 5), (1, 4, 8, 3), (6, 6, 6, 4)])
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_pixel_loss_is_torchs(height, width, size, classes, reduction, align_corners):
+@pytest.mark.parametrize("reduction, scale", [("mean", 5), ("sum", 5), ("mean", 60)])  # 60: cells far apart
+def test_pixel_loss_is_torchs(height, width, size, classes, reduction, scale, align_corners):
     generator = torch.Generator().manual_seed(1)
-    logits = (5 * torch.randn(3, height, width, classes, generator=generator, dtype=torch.float64)).requires_grad_()
+    logits = (scale * torch.randn(3, height, width, classes, generator=generator, dtype=torch.float64)).requires_grad_()
     labels = blobs(3, size, classes)
     labels = labels[:, :height, :width] if size == height else labels
     weights = torch.rand(256, generator=generator, dtype=torch.float64) + 0.1

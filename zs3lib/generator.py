@@ -13,8 +13,6 @@ from .draws import Draws, kept_half, normal_or_uniform
 from .errors import ZS3Error
 
 NOISES = ("gaussian", "uniform")
-
-
 SLOPE = 0.2  # LeakyReLU's, below 0
 ROWS = 2048  # generated at a time: so few that what is written is read again before it leaves the cache
 
@@ -65,26 +63,12 @@ class Generator(nn.Module):
 
     def draw(self, n: int, dtype: torch.dtype | None = None) -> Draws:
         """Noise and dropout for n features, in the weights' type by default; follows from torch's global seed."""
-        like, dtype = self.bias, dtype or self.bias.dtype
-        noise = self._noise(n, dtype)
-        if self.training:
-            kept = self._kept(n, dtype)
-        else:
-            kept = like.new_ones((), dtype=dtype).expand(n, len(like))
-        return Draws(noise, kept)
+        dtype = dtype or self.bias.dtype
+        noise, all_kept = self._noise(n, dtype), self.bias.new_ones((), dtype=dtype)
+        return Draws(noise, self._kept(n, dtype) if self.training else all_kept.expand(n, len(self.bias)))
 
     def _kept(self, n: int, dtype: torch.dtype) -> Tensor:
         return kept_half(n, len(self.bias), device=self.bias.device, dtype=dtype)
-
-    def hidden(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
-        """The hidden layer, (N, 256); arguments as for `forward`."""
-        word_part = F.linear(words, self.word_weight, self.bias)  # once for each class, not once for each feature
-        if len(words) == 1:
-            hidden = F.linear(noise, self.noise_weight, word_part[0])
-        else:
-            hidden = F.linear(noise, self.noise_weight) + word_part[index]
-        hidden = F.leaky_relu(hidden, SLOPE, inplace=True)
-        return hidden * self._kept(len(hidden), hidden.dtype) if self.training else hidden
 
     def forward(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """Generate one feature per row of `noise`.
@@ -96,7 +80,13 @@ class Generator(nn.Module):
 
         Returns: features (N, 256), or as long as `features` says.
         """
-        return self.output(self.hidden(words, index, noise))
+        word_part = F.linear(words, self.word_weight, self.bias)  # once for each class, not once for each feature
+        if len(words) == 1:
+            hidden = F.linear(noise, self.noise_weight, word_part[0])
+        else:
+            hidden = F.linear(noise, self.noise_weight) + word_part[index]
+        hidden = F.leaky_relu(hidden, SLOPE, inplace=True)
+        return self.output(hidden * self._kept(len(hidden), hidden.dtype) if self.training else hidden)
 
     @torch.no_grad()
     def hidden_of(self, words: Tensor, counts: list[int], dtype: torch.dtype) -> Tensor:

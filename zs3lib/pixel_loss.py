@@ -19,6 +19,7 @@ from .classes import VOID
 
 BLOCK = 1 << 18  # upsampled logits at a time: 1 MB
 WIDE = 64  # columns of a block
+NEAR = 80.0  # exp(-80) is a normal float32
 
 
 @lru_cache(maxsize=8)
@@ -46,6 +47,10 @@ class _SummedLoss(torch.autograd.Function):
     ) -> Tensor:
         (count, height, width, classes), (rows, columns) = logits.shape, labels.shape[1:]
         x = logits.permute(1, 3, 0, 2).contiguous()  # (h, C, B, w): rows are upsampled first, then columns
+        # Any constant may be taken off a cell's logits. Its largest is: then no exponential overflows, and where no
+        # cell's logits are further apart than NEAR none underflows for all classes of a pixel either.
+        near = x.device.type == "cpu" and bool((x.amax(1) - x.amin(1)).max() < NEAR)
+        x = x - x.amax(1, keepdim=True) if near else x
         gradient = torch.zeros_like(x)
         vertical, horizontal = (
             _upsampling(full, small, align_corners, x.device, x.dtype)
@@ -62,7 +67,7 @@ class _SummedLoss(torch.autograd.Function):
             for c, j in _spans(columns, width, wide):
                 across = horizontal[c, j]
                 z = part[:, j] @ across.T
-                sums += _block(z.view(len(down), classes, -1), labels[r, :, c].flatten(1), weights)
+                sums += _block(z.view(len(down), classes, -1), labels[r, :, c].flatten(1), weights, near)
                 back[:, j].addmm_(z, across)
             gradient[i] += (down.T @ back.view(len(down), -1)).view_as(gradient[i])
         total, weight = sums.to(x.dtype)
@@ -78,16 +83,21 @@ class _SummedLoss(torch.autograd.Function):
         return grad * ctx.saved_tensors[0], None, None, None, None, None
 
 
-def _block(z: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Loss and weight of a block: logits z (R, C, N), labels (R, N); z becomes the loss's gradient in place."""
+def _block(z: Tensor, labels: Tensor, weights: Tensor, near: bool) -> Tensor:
+    """Loss and weight of a block: logits z (R, C, N), labels (R, N); z becomes the loss's gradient in place.
+
+    `near`: exponentials of z as it is neither overflow nor vanish.
+    """
     target = labels.long().unsqueeze(1)
     w = weights.index_select(0, target.flatten()).view_as(target)
     target.clamp_max_(z.shape[1] - 1)  # void has weight 0: any class will do
-    top = z.amax(1, keepdim=True)
     own = z.gather(1, target)
-    z.sub_(top).exp_()
-    total = z.sum(1, keepdim=True)
-    loss = total.log().add_(top).sub_(own).mul_(w).sum()
+    if not near:
+        top = z.amax(1, keepdim=True)
+        own -= top
+        z.sub_(top)
+    total = z.exp_().sum(1, keepdim=True)
+    loss = total.log().sub_(own).mul_(w).sum()
     z.mul_(w / total).scatter_add_(1, target, -w)
     return torch.stack([loss, w.sum()])
 

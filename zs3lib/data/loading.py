@@ -60,7 +60,7 @@ class Augmented(Dataset):
         i = self.indices[position]
         image, mask = self.data.load(i)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(self.seed, self.epoch, i))
+            torch.default_generator.manual_seed(stream(self.seed, self.epoch, i))  # torch.manual_seed asks every device
             image, mask = self.transform(tv_tensors.Image(v2.functional.pil_to_tensor(image)), tv_tensors.Mask(mask))
         return image.as_subclass(Tensor), mask.as_subclass(Tensor)
 
