@@ -37,7 +37,7 @@ RUNS    := runs/$(PROFILE)
 TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 READERS := zs3lib/tables.py zs3lib/records.py zs3lib/audit.py zs3lib/claims.py zs3lib/figure3.py zs3lib/notebooks.py \
-           zs3lib/statistics.py zs3lib/protocols.py zs3lib/report.py zs3lib/__main__.py \
+           zs3lib/statistics.py zs3lib/protocols.py zs3lib/report.py zs3lib/options.py zs3lib/__main__.py \
            zs3lib/data/download.py zs3lib/data/catalogue.py zs3lib/data/fetch.py \
            zs3lib/pictures.py zs3lib/finished.py zs3lib/new_classes.py zs3lib/diagnose.py zs3lib/plane.py
 PLOTS   := $(wildcard zs3lib/plots/*.py)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from . import options
 from .audit import markdown
 from .errors import ZS3Error
-from .paths import RUNS, TABLES, write_texts
+from .paths import TABLES, write_texts
 from .records import MODELS, SETTING, check_same_settings, read_records, select
 
 PROTOCOLS = ("paper", "strict")
@@ -114,8 +115,7 @@ def write(runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, d
 def main(arguments: list[str] | None = None) -> int:
     """Write and print the table of both protocols from a profile's run records."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib.protocols", description=main.__doc__)
-    parser.add_argument("--profile", default="toy", help="which runs: toy, lite or paper (default: %(default)s)")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run records (default: %(default)s)")
+    options.add_runs(parser)
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder to write to (default: %(default)s)")
     args = parser.parse_args(arguments)
     try:

@@ -19,8 +19,7 @@ from latex2mathml.converter import convert as mathml
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from . import tables
-from .classes import DATASETS
+from . import options, tables
 from .errors import ZS3Error
 from .paths import FIGURES, ROOT, RUNS, write_texts
 from .records import FLOOR, SETTING, SPECS, check_same_settings, notes, read_records, select, title
@@ -198,14 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zs3lib.report", description=main.__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path, help="executed notebooks, in the order of the index")
     parser.add_argument("--out", type=Path, default=ROOT / "report", help="folder to write to (default: %(default)s)")
-    parser.add_argument("--profile", default="toy", help="which runs: toy, lite or paper (default: %(default)s)")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run records (default: %(default)s)")
+    options.add_runs(parser)
     parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the figures (default: %(default)s)")
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="only these datasets' tables (default: both)")
-    parser.add_argument(
-        "--ks", nargs="+", type=int, metavar="K", help="only these K (default: the paper's and all run)"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only runs of these seeds (default: all)")
+    options.add_choice(parser)
     args = parser.parse_args(arguments)
     try:
         index = write_report(

@@ -1,4 +1,4 @@
-"""Every setting of a run, with the three profiles (design: toy, lite, paper) and the paper's tau and gamma."""
+"""Every setting of a run, and the paper's tau and gamma."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .classes import split
 from .deeplab import BACKBONES
 from .errors import ZS3Error
 from .generator import NOISES
+from .profiles import PROFILES
 
 METHODS = {
     "no_generator": "classifier on real features only: the floor",
@@ -218,42 +219,3 @@ def _coerce(name: str, value: object, kind: type) -> object:
             else {int: "a whole number", float: "a number"}.get(kind, "true or false")
         )
         raise ZS3Error(f"{name} is {value!r}: it must be {wanted}") from None
-
-
-PROFILES: dict[str, dict[str, dict]] = {
-    "toy": {
-        "all": dict(
-            data_root=str(paths.DATA / "toy"), weights=str(paths.DATA / "toy" / "weights" / "resnet18_toy.pt"),
-            word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
-            base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
-            dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, fresh_lr_factor=1,
-            frozen_blocks=5, frozen_bn=True, views=2,
-            stage2_epochs=5, warmup_epochs=3, classifier_lr=0.05, samples=48,
-            loss_at="feature", generator_lr=5e-4, word_norm="noise",
-        ),
-        "context": dict(  # three times as many classes an image, so three times as many generator steps an epoch
-            methods=("no_generator", "zs3net", "ours"), stage2_epochs=4, warmup_epochs=2,
-        ),
-    },
-    "lite": {
-        "all": dict(
-            data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "mobilenet_v2_imagenet.pth"),
-            word_vectors=str(paths.DATA / "wordvectors.txt"), backbone="mobilenet_v2", aspp_rates=(2, 4, 6),
-            base_size=256, crop_size=256, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=256, dropout=False,
-            stage1_optimiser="adamw", stage1_epochs=12, stage1_lr=2e-4, fresh_lr_factor=5, frozen_blocks=7, frozen_bn=True,
-            stage1_from_k=10, stage1_from_epochs=3, views=1, shared_views=True, cell_stride=4, stage2_epochs=8,
-            warmup_epochs=4, classifier_lr=0.2, loss_at="feature", generator_lr=5e-4, word_norm="unit", workers=1,
-        ),
-        "context": dict(methods=("no_generator", "zs3net", "ours")),
-    },
-    "paper": {
-        "all": dict(
-            data_root=str(paths.DATA), weights=str(paths.DATA / "weights" / "resnet101_imagenet.pth"),
-            word_vectors="word2vec-google-news-300", backbone="resnet101", multi_grid=(1, 2, 4),
-            align_corners=True, stage1_epochs=30,
-            stage2_epochs=30, warmup_epochs=5, views=4, classifier_lr=1e-7, classifier_loss="sum",
-            unseen_weight=100.0, workers=8,
-        ),
-        "context": dict(methods=("no_generator", "zs3net", "ours"), stage1_epochs=20, stage2_epochs=20),
-    },
-}  # fmt: skip

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from . import options
 from .audit import METRICS, markdown, published
-from .classes import DATASETS, PAPER_KS
+from .classes import PAPER_KS
 from .errors import ZS3Error
-from .paths import RUNS, TABLES, write_texts
+from .paths import TABLES, write_texts
 from .records import FLOOR, MODELS, SPECS, check_same_settings, notes, read_records, select, title
 
 if TYPE_CHECKING:
@@ -220,14 +221,9 @@ def write_tables(
 def main(arguments: list[str] | None = None) -> int:
     """Write the tables of a profile from its run records, print Table I (Table II without VOC) and where they are."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib.tables", description=main.__doc__)
-    parser.add_argument("--profile", default="toy", help="which runs: toy, lite or paper (default: %(default)s)")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run records (default: %(default)s)")
+    options.add_runs(parser)
     parser.add_argument("--tables", type=Path, default=TABLES, help="folder to write to (default: %(default)s)")
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, help="only these datasets' tables (default: both)")
-    parser.add_argument(
-        "--ks", nargs="+", type=int, metavar="K", help="only these K (default: all run and the paper's)"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only runs of these seeds (default: all)")
+    options.add_choice(parser)
     args = parser.parse_args(arguments)
     try:
         records = read_records(args.runs, args.profile, args.seeds)
