@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from zs3lib.deeplab import DeepLabV3Plus, _DilatedDepthwise
+from zs3lib.deeplab import DeepLabV3Plus, _Atrous, _DilatedDepthwise
 
 
 @pytest.mark.parametrize("size", [(12, 12), (7, 9), (1, 3)])
@@ -19,6 +21,34 @@ def test_dilated_depthwise_convolution_equals_torchs_own(size):
     pull = torch.randn_like(wanted)
     for ours, theirs in zip(*(torch.autograd.grad(y, (x, layer.weight), pull) for y in (found, wanted))):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("size, taps", [((4, 4), 1), ((5, 7), 3), ((7, 5), 3), ((9, 8), 9), ((1, 1), 1)])
+def test_taps_that_never_meet_the_map_are_left_out(size, taps, monkeypatch):
+    """ASPP's convolution with rate 5 equals torch's own, gradients included, with as few taps as the map allows."""
+    torch.manual_seed(0)
+    layer = _Atrous(6, 8, 3, padding=5, dilation=5, bias=False)
+    x = torch.randn(2, 6, *size, requires_grad=True)
+    wanted, used, conv2d = nn.Conv2d.forward(layer, x), [], F.conv2d
+    monkeypatch.setattr(
+        F, "conv2d", lambda x, weight, *a, **k: used.append(weight[0, 0].numel()) or conv2d(x, weight, *a, **k)
+    )
+    found = layer(x)
+    torch.testing.assert_close(found, wanted)
+    assert used == [taps]
+    pull = torch.randn_like(wanted)
+    for ours, theirs in zip(*(torch.autograd.grad(y, (x, layer.weight), pull) for y in (found, wanted))):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_aspp_is_torchvisions():
+    torch.manual_seed(0)
+    ours = DeepLabV3Plus(backbone="resnet18", classes=3, aspp_rates=(2, 4, 6)).aspp
+    assert sum(isinstance(layer, _Atrous) for layer in ours.modules()) == 3
+    theirs = ASPP(512, [2, 4, 6], 256)
+    theirs.load_state_dict(ours.state_dict())  # the same names and shapes
+    x = torch.randn(2, 512, 5, 6)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
 def test_mobilenet_at_output_stride_16_keeps_the_pretrained_layers_names():

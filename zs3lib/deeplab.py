@@ -108,6 +108,29 @@ class _MobileNetV2(nn.Module):
         self.load_state_dict(renamed)
 
 
+class _Atrous(nn.Conv2d):
+    """A dilated 3x3 convolution without the taps that fall outside the map wherever it is: on small maps most of them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (rows, columns), d = x.shape[-2:], self.dilation[0]
+        weight = self.weight if d < rows else self.weight[:, :, 1:2]
+        weight = weight if d < columns else weight[..., 1:2]
+        padding = d if d < rows else 0, d if d < columns else 0
+        return F.conv2d(x, weight, self.bias, padding=padding, dilation=self.dilation)
+
+
+def _without_idle_taps(aspp: ASPP) -> ASPP:
+    """Torchvision's ASPP with its dilated convolutions, weights and all, as `_Atrous`."""
+    for branch in aspp.convs:
+        old = branch[0]
+        if isinstance(old, nn.Conv2d) and old.kernel_size == (3, 3):
+            branch[0] = nn.utils.skip_init(
+                _Atrous, old.in_channels, old.out_channels, 3, padding=old.padding, dilation=old.dilation, bias=False
+            )
+            branch[0].weight = old.weight
+    return aspp
+
+
 class Decoder(nn.Module):
     """DeepLabv3+ decoder: 48 low-level channels beside the upsampled ASPP output, two 3x3 convolutions."""
 
@@ -156,7 +179,7 @@ class DeepLabV3Plus(nn.Module):
         if backbone not in BACKBONES:
             raise ZS3Error(f"unknown backbone '{backbone}': choose one of {', '.join(BACKBONES)}")
         self.backbone = _MobileNetV2() if backbone == "mobilenet_v2" else _ResNet(backbone, multi_grid)
-        self.aspp = ASPP(self.backbone.channels, list(aspp_rates), FEATURE_DIM)
+        self.aspp = _without_idle_taps(ASPP(self.backbone.channels, list(aspp_rates), FEATURE_DIM))
         self.decoder = Decoder(low_channels=self.backbone.low_channels, align_corners=align_corners)
         self.classifier = nn.Conv2d(FEATURE_DIM, classes, 1)
         if not dropout:

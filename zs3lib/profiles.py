@@ -12,7 +12,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             word_vectors=str(paths.DATA / "toy" / "wordvectors.txt"), backbone="resnet18", aspp_rates=(2, 4, 6),
             base_size=80, crop_size=64, scale_min=0.75, scale_max=1.25, blur=0.2, val_size=80, batch_size=16,
             dropout=False, stage1_optimiser="adamw", stage1_steps=60, stage1_lr=2e-3, fresh_lr_factor=1,
-            frozen_blocks=5, frozen_bn=True, views=2,
+            frozen_blocks=5, frozen_bn=True, views=1,
             stage2_epochs=5, warmup_epochs=3, classifier_lr=0.05, samples=48,
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),

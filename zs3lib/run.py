@@ -83,7 +83,7 @@ class Run:
             start = dataclasses.replace(settings, k=settings.stage1_from_k)
             self.start = Run(start, runs_root=runs_root, cache_root=cache_root)
         made_from = [self.train.fingerprint, self.inputs["weights"]]
-        made_from += [source_hash(deeplab, stage1, loading, segmentation, sbd)]
+        made_from += [source_hash(deeplab, stage1, pixel_loss, loading, segmentation, sbd)]
         if self.start:
             made_from += [self.start.backbone_key, settings.stage1_from_epochs]
         self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -18,6 +17,7 @@ from .deeplab import DeepLabV3Plus
 from .devices import autocast, device
 from .errors import ZS3Error
 from .finite import check_finite
+from .pixel_loss import pixel_loss
 from .settings import Settings
 
 
@@ -122,13 +122,13 @@ def _train_epoch(
     model.train()
     if settings.frozen_bn:
         model.backbone.eval()  # small batches of few images tell less of its statistics than the pretraining did
-    losses = []
+    losses, weights = [], torch.ones(256, device=where)
+    weights[VOID] = 0
     for images, labels in loader:
         images, labels = images.to(where, memory_format=torch.channels_last, non_blocking=True), labels.to(where)
         with autocast(where, settings):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels.long(), ignore_index=VOID, reduction="sum")
-        loss = loss / (labels != VOID).sum().clamp_min(1)  # a batch of void alone: zero, not 0 / 0
+            logits = model.classifier(model.features(images)).float().permute(0, 2, 3, 1)
+        loss = pixel_loss(logits, labels, weights, align_corners=settings.align_corners)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
