@@ -13,6 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -164,10 +165,13 @@ def grid(profile: str = "toy") -> str:
     records = [json.loads(p.read_text()) for p in sorted((paths.RUNS / profile).glob("*/metrics.json"))]
     if not records:
         return f"No run records of the {profile} grid here: `make tables` first."
-    total = sum(r["wall_s"] for r in records)
+    ends = [datetime.fromisoformat(r["time"]).timestamp() for r in records]
+    starts = [end - r["wall_s"] for end, r in zip(ends, records)]
+    longest, total = max(r["wall_s"] for r in records), sum(r["wall_s"] for r in records)
     return (
-        f"{len(records)} runs, {total:.0f} s in all when added up, {max(r['wall_s'] for r in records):.0f} s the longest; "
-        f"devices: {', '.join(sorted({r['device'] for r in records}))}. Jobs that run side by side overlap."
+        f"{len(records)} runs in {max(ends) - min(starts):.0f} s from the start of the first to the end of the last, side by "
+        f"side ({total:.0f} s added up, {longest:.0f} s the longest); device of each: "
+        f"{', '.join(sorted({r['device'] for r in records}))}. Set-up, the toy world and the tables come on top."
     )
 
 

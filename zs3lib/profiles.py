@@ -17,7 +17,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             loss_at="feature", generator_lr=5e-4, word_norm="noise",
         ),
         "context": dict(  # three times as many classes an image, so three times as many generator steps an epoch
-            methods=("no_generator", "zs3net", "ours"), stage2_epochs=4, warmup_epochs=2,
+            methods=("no_generator", "zs3net", "ours"), stage2_epochs=4, warmup_epochs=2, views=2,
         ),
     },
     "lite": {
