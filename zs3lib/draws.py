@@ -1,4 +1,4 @@
-"""Random numbers in bulk: on a CPU torch draws them in one thread, Gaussians in pairs and dropout's one at a time."""
+"""Random numbers in bulk: on a CPU torch takes a logarithm and a sine for each Gaussian, and dropout's one at a time."""
 
 from __future__ import annotations
 

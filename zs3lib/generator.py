@@ -89,15 +89,15 @@ class Generator(nn.Module):
         return self.output(hidden * self._kept(len(hidden), hidden.dtype) if self.training else hidden)
 
     @torch.no_grad()
-    def hidden_of(self, words: Tensor, counts: list[int], dtype: torch.dtype) -> Tensor:
-        """Hidden layers of counts[i] features of each words[i], (sum of counts, 256), in `dtype`; without gradient."""
-        parts = F.linear(words, self.word_weight, self.bias).to(dtype)
-        noise_weight, like = self.noise_weight.to(dtype), self.bias
-        hidden = like.new_empty(sum(counts), len(like), dtype=dtype)
-        for part, rows in zip(parts, hidden.split(counts)):
+    def hidden_of(self, words: Tensor, classes: list[tuple[int, int]], dtype: torch.dtype) -> Tensor:
+        """Hidden layers of n features of words[c] for each (c, n), (sum of n, 256), in `dtype`; without gradient."""
+        parts, noise_weight = F.linear(words, self.word_weight, self.bias).to(dtype), self.noise_weight.to(dtype)
+        counts = [n for _, n in classes]
+        hidden = parts.new_empty(sum(counts), len(self.bias))
+        for (c, _), rows in zip(classes, hidden.split(counts)):
             for block in rows.split(ROWS):
                 noise, kept = self.draw(len(block), dtype)
-                before = F.linear(noise, noise_weight, part)
+                before = F.linear(noise, noise_weight, parts[c])
                 torch.mul(F.leaky_relu(before, SLOPE, inplace=True), kept, out=block)
         return hidden
 

@@ -40,6 +40,5 @@ class Head(nn.Module):
         weight = classifier.weight @ last.weight.detach()
         bias = F.linear(last.bias.detach(), classifier.weight, classifier.bias)
         dtype = half or weight.dtype
-        words = self.words[[c for c, _ in classes]]
-        hidden = self.generator.hidden_of(words, [n for _, n in classes], dtype)
+        hidden = self.generator.hidden_of(self.words, classes, dtype)
         return F.linear(hidden, weight.to(dtype)).to(weight.dtype) + bias

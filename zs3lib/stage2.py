@@ -92,12 +92,8 @@ class Trainer:
     def _targets(self, features: Tensor, layout: Layout) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
         """For each (image, class) to fit: real features (samples, 256), and what Eq. 1 sums over them alone."""
         rows = layout.positions.flatten().to(self.device, non_blocking=True)
-        real = (
-            features.flatten(0, 2)
-            .index_select(0, rows)
-            .view(*layout.positions.shape, features.shape[-1])
-            .to(self.weights.dtype)
-        )
+        vectors = features.flatten(0, 2).index_select(0, rows).to(self.weights.dtype)
+        real = vectors.view(*layout.positions.shape, vectors.shape[1])
         weights = real.new_full(real.shape[:2], 1 / self.settings.samples)
         return dict(zip(layout.fits, zip(real, among(real, weights))))
 

@@ -13,8 +13,8 @@ T = TypeVar("T")
 def ahead(make: Callable[[int], T], count: int, threads: int) -> Iterator[T]:
     """make(0), make(1), ... in order, by threads while what was made before is computed on.
 
-    At most `threads` + 1 are held. Worth it for what leaves Python's lock alone: Pillow's reading, numpy's copies and
-    random numbers. An error is raised in its turn.
+    At most `threads` + 1 are held. Worth it for what leaves Python's lock alone: Pillow's reading, numpy's copies. An error
+    is raised in its turn.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         waiting = deque(pool.submit(make, i) for i in range(min(threads, count)))
