@@ -117,18 +117,22 @@ def give(trainer, fields, layout, monkeypatch):
         if dtype is None:  # of all generator steps at once
             assert n == len(steps) * SAMPLES
             return Draws(*map(torch.cat, zip(*steps)))
-        assert len(blocks[0].noise) == n and dtype == torch.float64
-        return blocks.pop(0)
+        given = blocks.pop(0)
+        more = n - len(given.noise)  # rounded up
+        assert 0 <= more < ROWS // 8 and dtype == torch.float64
+        return Draws(*(torch.cat([part, part[:1].expand(more, -1)]) for part in given))
 
     generated = trainer.head.generated_logits
 
     def logits(classes, half):
+        all_ = []
         for c, n in classes:
             keys = [("classify", i, c) for i in layout.unseen if counts[i, c]]
             noise = torch.cat([fields.noise(key, counts[key[1:]]) for key in keys])
             masks = torch.cat([fields.mask(key, counts[key[1:]]) for key in keys])
             assert len(noise) == n
-            blocks.extend(Draws(noise, masks).split(ROWS))
+            all_.append((noise, masks))
+        blocks.extend(Draws(*map(torch.cat, zip(*all_))).split(ROWS) if all_ else [])
         return generated(classes)
 
     def draw(members, counted, samples):

@@ -120,8 +120,10 @@ def test_generated_logits_are_the_classifiers_of_generated_features(training):
     torch.manual_seed(1)
     logits = head.generated_logits(classes)
     torch.manual_seed(1)
-    counts = [(1, 7), (4, ROWS), (4, 9)]
-    made = [head.generator.generate(head.words[c], head.generator.draw(n)) for c, n in counts]
+    blocks = [head.generator.draw(n) for n in (ROWS, ROWS)]  # 2,064 rounded up
+    drawn = draws.Draws(*(torch.cat(parts)[: 7 + ROWS + 9] for parts in zip(*blocks)))
+    one, other = (draws.Draws(*parts) for parts in zip(*(part.split([7, ROWS + 9]) for part in drawn)))
+    made = [head.generator.generate(head.words[c], d) for c, d in ((1, one), (4, other))]
     features = torch.cat([m.features for m in made])
     expected = head.classifier(features)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)

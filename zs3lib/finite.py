@@ -13,8 +13,17 @@ from .errors import ZS3Error
 SHOWN = 8  # ids of a large batch that fit on one line
 
 
+def together(values: Sequence[float | Tensor]) -> Tensor:
+    """Losses, numbers or scalars on a device, as one float64 tensor."""
+    return (
+        torch.stack(list(values)).double()
+        if isinstance(values[0], Tensor)
+        else torch.tensor(values, dtype=torch.float64)
+    )
+
+
 def check_finite(
-    log: Mapping[str, list[Tensor]], ends: Sequence[Mapping[str, int]], *, stage: str, epoch: int,
+    log: Mapping[str, list[float | Tensor]], ends: Sequence[Mapping[str, int]], *, stage: str, epoch: int,
     ids: Callable[[int], Iterable[str]], checkpoint: Path, cure: str,
 ) -> None:  # fmt: skip
     """Raise ZS3Error when a loss of an epoch is not finite, naming the first step that has one.
@@ -28,11 +37,11 @@ def check_finite(
     """
     first = None
     for name in ends[0]:
-        bad = (~torch.stack(log[name]).isfinite()).nonzero() if log[name] else ()
+        bad = (~together(log[name]).isfinite()).nonzero() if log[name] else ()
         if len(bad):
             step = next(i for i, end in enumerate(ends) if int(bad[0]) < end[name])
             if first is None or step < first[0]:
-                first = step, name, log[name][int(bad[0])].item()
+                first = step, name, float(log[name][int(bad[0])])
     if first is None:
         return
     step, name, value = first

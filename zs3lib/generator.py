@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +16,12 @@ from .errors import ZS3Error
 NOISES = ("gaussian", "uniform")
 SLOPE = 0.2  # LeakyReLU's, below 0
 ROWS = 2048  # generated at a time: so few that what is written is read again before it leaves the cache
+
+
+def _rounded(n: int) -> int:
+    """The next multiple of ROWS, or of an eighth of it where there are fewer."""
+    step = ROWS if n > ROWS else ROWS // 8
+    return -(-n // step) * step
 
 
 class Generated(NamedTuple):
@@ -90,15 +97,21 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def hidden_of(self, words: Tensor, classes: list[tuple[int, int]], dtype: torch.dtype) -> Tensor:
-        """Hidden layers of n features of words[c] for each (c, n), (sum of n, 256), in `dtype`; without gradient."""
+        """Hidden layers of n features of words[c] for each (c, n), in `dtype`; without gradient.
+
+        Returns: (N, 256); N is the sum of n or a little more, rounded up so that few shapes occur: for each shape that it
+        meets the CPU's library of matrix products compiles a program of its own, and keeps it.
+        """
         parts, noise_weight = F.linear(words, self.word_weight, self.bias).to(dtype), self.noise_weight.to(dtype)
-        counts = [n for _, n in classes]
-        hidden = parts.new_empty(sum(counts), len(self.bias))
-        for (c, _), rows in zip(classes, hidden.split(counts)):
-            for block in rows.split(ROWS):
-                noise, kept = self.draw(len(block), dtype)
-                before = F.linear(noise, noise_weight, parts[c])
-                torch.mul(F.leaky_relu(before, SLOPE, inplace=True), kept, out=block)
+        ends = np.cumsum([n for _, n in classes]).tolist()
+        hidden = parts.new_empty(_rounded(ends[-1] if ends else 0), len(self.bias))
+        for start in range(0, len(hidden), ROWS):
+            block = hidden[start : start + ROWS]
+            noise, kept = self.draw(len(block), dtype)
+            before = F.linear(noise, noise_weight)
+            for (c, n), end in zip(classes, ends):
+                before[max(end - n - start, 0) : max(end - start, 0)] += parts[c]
+            torch.mul(F.leaky_relu(before, SLOPE, inplace=True), kept, out=block)
         return hidden
 
     @torch.no_grad()

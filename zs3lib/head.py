@@ -41,4 +41,5 @@ class Head(nn.Module):
         bias = F.linear(last.bias.detach(), classifier.weight, classifier.bias)
         dtype = half or weight.dtype
         hidden = self.generator.hidden_of(self.words, classes, dtype)
-        return F.linear(hidden, weight.to(dtype)).to(weight.dtype) + bias
+        logits = F.linear(hidden, weight.to(dtype))[: sum(n for _, n in classes)]
+        return logits.to(weight.dtype) + bias

@@ -19,7 +19,7 @@ from .data.loading import stream
 from .devices import device, half
 from .draws import Draws
 from .features import FeatureCache, at_feature_resolution
-from .finite import check_finite
+from .finite import check_finite, together
 from .generator import Generated
 from .head import Head
 from .layout import Layout
@@ -170,13 +170,15 @@ class Trainer:
         torch.manual_seed(stream(settings.seed, 21, epoch))  # draws belong to the epoch: a resumed run repeats them
         images = torch.randperm(len(self.cache)).numpy()
         rows = images * self.cache.views + epoch % self.cache.views
-        log: dict[str, list[Tensor]] = defaultdict(list)
+        log: dict[str, list] = defaultdict(list)
         self.head.train()
         chunks = np.array_split(rows, range(settings.batch_size, len(rows), settings.batch_size))
         ends: list[dict[str, int]] = []  # of each step, how many losses had been logged
         for batch in chunks:
             features, labels = self.cache.read(batch)
-            self.step(features.to(self.device, non_blocking=True), labels, log)
+            self.step(features.to(self.device, non_blocking=True), labels, own := defaultdict(list))
+            for name, values in own.items():  # small tensors kept between large ones that go leave a heap full of holes
+                log[name] += map(float, values) if self.can_ask else values
             ends.append({name: len(log[name]) for name in ("generator", "recursion", "classifier")})
             if bar is not None:
                 bar.update()
@@ -186,7 +188,7 @@ class Trainer:
         )  # fmt: skip
         if not self.can_ask:  # losses of steps that were not taken are no losses
             log["recursion"] = [loss for loss, q in zip(log["recursion"], log["q"]) if q >= 2]
-        means = {name: torch.stack(values).double().mean().item() for name, values in log.items() if values}
+        means = {name: together(values).mean().item() for name, values in log.items() if values}
         for name in ("generator", "classifier", "recursion", "q"):
             self.history.setdefault(name, []).append(means.get(name))
         self.epoch += 1
