@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,8 @@ def _execute(source: Path, output: Path, parameters: dict) -> str:
     import papermill
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
+    # At Ctrl-C it tells of tasks that nobody waits for any more, with a traceback each.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
