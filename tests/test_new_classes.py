@@ -231,9 +231,8 @@ def test_the_trial_scores_what_is_predicted(run):
         renamed = np.where(own == segmenter.names.index(table.loc["zebra", "nearest"]), 21, own)
         for matrix, labels in ((confusion, found), (known, renamed)):
             matrix += metrics.confusion_matrix(torch.from_numpy(truth), torch.from_numpy(labels.copy()), 22).numpy()
-    # Two fits of the same class: where memory lies decides the last bit of a product, and so a pixel of 50,000.
-    assert table.loc["zebra", "its word vector"] == pytest.approx(100 * metrics.class_iou(confusion)[21], rel=2e-4)
-    assert table.loc["zebra", "renamed"] == pytest.approx(100 * metrics.class_iou(known)[21], rel=2e-4)
+    assert table.loc["zebra", "its word vector"] == pytest.approx(100 * metrics.class_iou(confusion)[21])
+    assert table.loc["zebra", "renamed"] == pytest.approx(100 * metrics.class_iou(known)[21])
     assert table.loc["zebra", "taken for"] == segmenter.names[confusion[21].argmax()]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .classes import VOID
 from .data.loading import validation_input
 from .errors import ZS3Error
+from .evaluate import label_map
 from .features import extract
 from .finished import FinishedRun, open_run
 from .metrics import class_iou, confusion_matrix
@@ -112,12 +113,13 @@ class Segmenter:
         picture = open_picture(image)
         features = extract(self.run.model, validation_input(picture, self.run.settings), self.run.settings)
         with torch.inference_mode():
-            logits = self.classifier(features.float()).permute(0, 3, 1, 2)
+            logits = self.classifier(features.float())
             size, corners = (picture.height, picture.width), self.run.settings.align_corners
-            logits = F.interpolate(logits.contiguous(), size, mode="bilinear", align_corners=corners)
-            probabilities = logits[0].softmax(0)
-            confidence, labels = probabilities.max(0)
-        labels, confidence = labels.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+            labels = label_map(logits[0], size, align_corners=corners)  # as evaluation has it, to the last pixel
+            logits = logits.permute(0, 3, 1, 2).contiguous()
+            probabilities = F.interpolate(logits, size, mode="bilinear", align_corners=corners)[0].softmax(0)
+            confidence = probabilities.amax(0)
+        labels, confidence = labels.cpu().numpy(), confidence.cpu().numpy()
         return Prediction(np.asarray(picture), labels, confidence, probabilities.cpu().numpy(), self.names)
 
 
