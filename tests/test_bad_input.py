@@ -237,14 +237,14 @@ def test_heads_of_a_run_that_is_not_there(settings, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_stage_1_naming_the_step_the_images_and_what_is_saved(settings, tmp_path):
     run = Run(settings(k=10, stage1_epochs=2, batch_size=2), runs_root=tmp_path, cache_root=tmp_path)
-    steps, original = [], run.model.forward
+    steps, original = [], run.model.features
 
-    def forward(images):
+    def features(images):
         steps.append(original(images))
         return steps[-1] * (float("nan") if len(steps) == per_epoch + 2 else 1.0)
 
     per_epoch = len(run.seen_images) // 2
-    run.model.forward = forward
+    run.model.features = features
     message = one_line(run.train_backbone)
     assert "the backbone loss is nan at step 2 of epoch 2" in message and "stage1_lr" in message
     named = [i for i in run.train.ids if i in message]
