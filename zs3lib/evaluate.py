@@ -14,6 +14,7 @@ from .classes import VOID
 from .data.loading import validation_input, workers
 from .data.segmentation import SegmentationData
 from .deeplab import DeepLabV3Plus
+from .devices import cast_once
 from .features import extract
 from .metrics import confusion_matrix
 from .settings import Settings
@@ -99,8 +100,9 @@ def evaluate(
         return validation_input(image, settings), labels
 
     loaded = ahead(load, len(data), max(1, workers(settings)))
-    for x, labels in tqdm(loaded, total=len(data), desc="evaluation", unit="image"):
-        truth = torch.from_numpy(labels).to(where)
-        for name, prediction in _predict(model, classifiers, x, labels.shape, settings).items():
-            confusions[name] += confusion_matrix(truth, prediction, classes)
+    with cast_once(model, where, settings):
+        for x, labels in tqdm(loaded, total=len(data), desc="evaluation", unit="image"):
+            truth = torch.from_numpy(labels).to(where)
+            for name, prediction in _predict(model, classifiers, x, labels.shape, settings).items():
+                confusions[name] += confusion_matrix(truth, prediction, classes)
     return {name: confusion.cpu() for name, confusion in confusions.items()}

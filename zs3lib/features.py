@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .data.loading import Augmented, batches
 from .data.segmentation import SegmentationData
 from .deeplab import FEATURE_DIM, DeepLabV3Plus
-from .devices import autocast, device
+from .devices import autocast, cast_once, device
 from .errors import ZS3Error
 from .settings import Settings
 
@@ -98,7 +98,8 @@ class FeatureCache:
                 shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True, exist_ok=True)
             written.write_text(key)
-            cls._fill(partial, model.to(device(settings)), data, settings, seed)
+            with cast_once(model.to(device(settings)), device(settings), settings):
+                cls._fill(partial, model, data, settings, seed)
             os.replace(partial, folder)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)

@@ -10,11 +10,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from . import checkpoints
+from .adam import adamw
 from .classes import VOID, Split
 from .data.loading import Augmented, batches, stream
 from .data.segmentation import SegmentationData
 from .deeplab import DeepLabV3Plus
-from .devices import autocast, device
+from .devices import autocast, cast_once, device
 from .errors import ZS3Error
 from .finite import check_finite
 from .pixel_loss import pixel_loss
@@ -61,7 +62,7 @@ def _optimiser(
     ]
     groups = [group for group in groups if group["params"]]
     if settings.stage1_optimiser == "adamw":
-        optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+        optimiser = adamw(groups, weight_decay=0.01)
         total = max(steps, 3)  # rise and fall need a step each, however short the training
         return optimiser, torch.optim.lr_scheduler.OneCycleLR(
             optimiser, [group["lr"] for group in groups], total_steps=total, pct_start=max(0.2, 2 / total)
@@ -97,7 +98,8 @@ def train_backbone(
     done = len(losses) * per_epoch
     with tqdm(total=epochs * per_epoch, initial=done, desc="stage 1: backbone on seen classes", unit="batch") as bar:
         for epoch in range(len(losses), epochs):
-            steps, order = _train_epoch(model, data, indices, settings, optimiser, schedule, epoch, bar)
+            with cast_once(model, where, settings):
+                steps, order = _train_epoch(model, data, indices, settings, optimiser, schedule, epoch, bar)
             size = settings.batch_size
             check_finite(
                 {"backbone": steps}, [{"backbone": n + 1} for n in range(len(steps))],
@@ -129,7 +131,7 @@ def _train_epoch(
         with autocast(where, settings):
             logits = model.classifier(model.features(images)).float().permute(0, 2, 3, 1)
         loss = pixel_loss(logits, labels, weights, align_corners=settings.align_corners)
-        optimiser.zero_grad()
+        model.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()

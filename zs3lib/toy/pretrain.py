@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .. import checkpoints, stage1
+from ..adam import adamw
 from ..classes import VOID
 from ..data.loading import Augmented, batches, stream
 from ..data.segmentation import SegmentationData
@@ -81,7 +82,7 @@ def pretrain(path: Path, *, images: int = IMAGES, epochs: int = EPOCHS, workers:
     data = MadeUpImages(images=images, workers=workers)
     looks, where = torch.from_numpy(data.looks).to(device(settings)), device(settings)
     model = stage1.build_model(settings, looks.shape[1]).to(where, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, fused=True)
+    optimiser = adamw([{"params": list(model.parameters()), "lr": RATE}], weight_decay=0.01)
     steps = epochs * (images // settings.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)
     losses = []
@@ -99,7 +100,7 @@ def pretrain(path: Path, *, images: int = IMAGES, epochs: int = EPOCHS, workers:
                 loss = F.binary_cross_entropy_with_logits(
                     logits.float().permute(0, 2, 3, 1)[known], looks[cells[known].long()]
                 )
-                optimiser.zero_grad()
+                model.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()

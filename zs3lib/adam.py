@@ -1,0 +1,57 @@
+"""Torch's fused Adam without what costs as much as the steps themselves on a CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.adam import adam
+
+
+class Adam(torch.optim.Adam):
+    """`torch.optim.Adam(fused=True)` of one group, the same to the last bit; `found_inf` as mixed precision's scaler sets it.
+
+    Torch looks its parameters and options up anew before each step, for longer than a generator step's update takes.
+    """
+
+    def __init__(self, parameters, lr: float):
+        super().__init__(parameters, lr=lr, fused=True)
+        self.found_inf: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        (group,) = self.param_groups
+        parameters = group["params"]
+        if not self.state:  # made by torch at the first step
+            super().step()
+            return
+        names = ("exp_avg", "exp_avg_sq", "step")
+        average, square, steps = ([self.state[p][name] for p in parameters] for name in names)
+        beta1, beta2 = group["betas"]
+        adam(
+            parameters, [p.grad for p in parameters], average, square, [], steps, fused=True, found_inf=self.found_inf,
+            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"], maximize=False,
+        )  # fmt: skip
+
+
+def adamw(groups: list[dict], weight_decay: float) -> torch.optim.AdamW:
+    """Torch's fused AdamW; parameters that are stored channels last are updated where they are.
+
+    On a CPU it would copy each of them, its gradient and its moments to another order and back at every step.
+    """
+    pairs = []
+
+    def in_order(p: nn.Parameter) -> nn.Parameter:
+        if p.is_contiguous() or not p.is_contiguous(memory_format=torch.channels_last):
+            return p
+        view = nn.Parameter(p.detach().permute(0, 2, 3, 1))  # the same memory
+        pairs.append((p, view))
+        return view
+
+    def give_gradients(*_: object) -> None:
+        for p, view in pairs:
+            view.grad = None if p.grad is None else p.grad.permute(0, 2, 3, 1).contiguous()
+
+    groups = [group | {"params": [in_order(p) for p in group["params"]]} for group in groups]
+    optimiser = torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
+    optimiser.register_step_pre_hook(give_gradients)
+    return optimiser
