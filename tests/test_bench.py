@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,6 @@ from tqdm.auto import tqdm
 
 from zs3lib import split
 from zs3lib.draws import Draws
-from zs3lib.generator import ROWS
 from zs3lib.layout import Layout
 from zs3lib.stage2 import Trainer
 
@@ -70,7 +69,7 @@ def aligned(method, loss_at, settings, **changes):
     generator = torch.Generator().manual_seed(3)
     words = torch.randn(21, 300, generator=generator)
     s = settings(
-        k=10, samples=SAMPLES, warmup_epochs=0, loss_at=loss_at, unseen_weight=10, generator_lr=2e-4,
+        k=10, samples=SAMPLES, warmup_epochs=0, loss_at=loss_at, unseen_weight=10, generator_lr=2e-4, amp=False,
         classifier_lr=0.07, word_norm="none", noise="gaussian", **changes,
     )  # fmt: skip
     trainer = Trainer(method, bench.Rows(), words, SPLIT, s)
@@ -100,7 +99,6 @@ def _ours(trainer):
 
 def give(trainer, fields, layout, monkeypatch):
     """Put `fields` in place of the trainer's own draws: the cells it samples are given their noise and dropout."""
-    blocks: list = []  # noise and dropout of the next generated features of the classifier step
 
     def of(key, n):
         chosen = fields.positions(key, n, SAMPLES)
@@ -113,27 +111,26 @@ def give(trainer, fields, layout, monkeypatch):
         what = ("fit",) if at in layout.fits else ("pseudo", "generated")
         steps += [of((name, *at), counts[at]) for name in what]
 
-    def drawn(n, dtype=None):
+    def drawn(n, dtype=None, seeds=None):
         if dtype is None:  # of all generator steps at once
             assert n == len(steps) * SAMPLES
             return Draws(*map(torch.cat, zip(*steps)))
-        given = blocks.pop(0)
+        given = invented()
         more = n - len(given.noise)  # rounded up
-        assert 0 <= more < ROWS // 8 and dtype == torch.float64
+        assert 0 <= more < 512 and dtype == torch.float64
         return Draws(*(torch.cat([part, part[:1].expand(more, -1)]) for part in given))
 
-    generated = trainer.head.generated_logits
-
-    def logits(classes, half):
-        all_ = []
-        for c, n in classes:
-            keys = [("classify", i, c) for i in layout.unseen if counts[i, c]]
-            noise = torch.cat([fields.noise(key, counts[key[1:]]) for key in keys])
-            masks = torch.cat([fields.mask(key, counts[key[1:]]) for key in keys])
-            assert len(noise) == n
-            all_.append((noise, masks))
-        blocks.extend(Draws(*map(torch.cat, zip(*all_))).split(ROWS) if all_ else [])
-        return generated(classes)
+    def invented():
+        """What the reference draws for each cell of the unseen images, by image and class, in the order of the cells."""
+        at = [(i, int(c)) for i in layout.unseen for c in layout.cells[i].flatten()]
+        at = at if trainer.settings.loss_at == "image" else [(i, c) for i, c in at if c != VOID]
+        met, noise, masks = Counter(), [], []
+        for i, c in at:
+            key, n, nth = ("classify", i, c), counts.get((i, c), 1), met[i, c]
+            noise.append(fields.noise(key, n)[nth] if c != VOID else torch.zeros(300))
+            masks.append(fields.mask(key, n)[nth] if c != VOID else torch.zeros(256))
+            met[i, c] += 1
+        return Draws(torch.stack(noise), torch.stack(masks))
 
     def draw(members, counted, samples):
         chosen = [fields.positions(("fit", i, c), counts[i, c], samples).numpy() for i, c in layout.fits]
@@ -141,7 +138,6 @@ def give(trainer, fields, layout, monkeypatch):
 
     monkeypatch.setattr(Layout, "_draw", staticmethod(draw))
     monkeypatch.setattr(trainer.head.generator, "draw", drawn)
-    monkeypatch.setattr(trainer.head, "generated_logits", logits)
 
 
 @pytest.mark.parametrize("loss_at", ["image", "feature"])

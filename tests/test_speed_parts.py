@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tempfile
 import threading
@@ -12,16 +13,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import stats
+from torch import nn
 
-from zs3lib import Run, devices, draws, evaluate
+from zs3lib import Run, devices, draws, evaluate, losses, stage1
+from zs3lib.adam import Adam, adamw
+from zs3lib.cells import Cells
 from zs3lib.data import loading
-from zs3lib.features import FeatureCache
-from zs3lib.generator import ROWS, Generator
+from zs3lib.features import FeatureCache, extract
+from zs3lib.generator import ROWS, Generator, rows_of
 from zs3lib.head import Head
 from zs3lib.layout import Layout
-from zs3lib.losses import among, kernel, with_slope, zs_mmd
+from zs3lib.losses import kernel, target, with_slope, zs_mmd
 from zs3lib.pixel_loss import pixel_loss
-from zs3lib.threads import ahead
+from zs3lib.threads import ahead, shared
+
+pixel_loss_module = importlib.import_module("zs3lib.pixel_loss")
 
 
 def blobs(count, size, classes, seed=0, void=True):
@@ -95,10 +101,6 @@ def test_layout_says_what_the_label_maps_hold():
         own[image] = cells[image].flatten() == c
         assert not (chosen & ~own.flatten()).any() and len(positions) == 50
         assert len(positions.unique()) > min(50, int(own.sum())) / 3  # drawn all over the class
-    invented = cells[layout.unseen].flatten()
-    by_class = torch.cat([torch.full((n,), c) for c, n in layout.generated])
-    by_class = torch.cat([by_class, torch.full(((invented == 255).sum(),), 255)])
-    assert torch.equal(by_class[layout.rank], invented.long())
 
 
 def test_positions_are_drawn_evenly():
@@ -112,32 +114,155 @@ def test_positions_are_drawn_evenly():
 # ---- generated features ----------------------------------------------------------------------------------------------
 
 
+def drawn_for(generator, n, dtype):
+    """What `hidden_blocks` draws for n features."""
+    rows = rows_of(n)
+    sizes = [min(rows, n + -n % 256 - start) for start in range(0, n, rows)]
+    seeds = [(draws.seed(), draws.seed()) for _ in sizes]
+    blocks = [generator.draw(size, dtype, s) for size, s in zip(sizes, seeds, strict=True)]
+    return draws.Draws(*(torch.cat(parts)[:n] for parts in zip(*blocks)))
+
+
 @pytest.mark.parametrize("training", [True, False])
-def test_generated_logits_are_the_classifiers_of_generated_features(training):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_hidden_layers_in_blocks_are_the_generators(training, dtype):
     torch.manual_seed(0)
-    head = Head(words=torch.randn(5, 300)).train(training)
-    classes = [(1, 7), (4, ROWS + 9)]
+    generator = Generator().train(training)
+    generator = generator.double() if dtype == torch.float64 else generator
+    words, index = torch.randn(5, 300, dtype=generator.bias.dtype), torch.randint(5, (ROWS + 9,)).to(torch.uint8)
     torch.manual_seed(1)
-    logits = head.generated_logits(classes)
+    made = [block() for block in generator.hidden_blocks(words, index, dtype, rows_of(len(index)))]
+    assert len(made) == 2 and all(part.dtype == dtype and len(part) % 256 == 0 for part in made)
     torch.manual_seed(1)
-    blocks = [head.generator.draw(n) for n in (ROWS, ROWS)]  # 2,064 rounded up
-    drawn = draws.Draws(*(torch.cat(parts)[: 7 + ROWS + 9] for parts in zip(*blocks)))
-    one, other = (draws.Draws(*parts) for parts in zip(*(part.split([7, ROWS + 9]) for part in drawn)))
-    made = [head.generator.generate(head.words[c], d) for c, d in ((1, one), (4, other))]
-    features = torch.cat([m.features for m in made])
-    expected = head.classifier(features)
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-    target = torch.arange(len(logits)) % 5
-    found, wanted = (
-        torch.autograd.grad(F.cross_entropy(z, target), list(head.classifier.parameters())) for z in (logits, expected)
+    noise, kept = (part.to(generator.bias.dtype) for part in drawn_for(generator, len(index), dtype))
+    parts = F.linear(words, generator.word_weight, generator.bias)[index.long()]
+    expected = F.leaky_relu(F.linear(noise, generator.noise_weight) + parts, 0.2) * kept
+    error = (torch.cat(made)[: len(index)].to(expected) - expected).norm() / expected.norm()
+    assert error < {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 0.005}[dtype]
+    assert generator.hidden_blocks(words, index[:0], dtype, 512) == []
+
+
+@pytest.mark.parametrize("half, width", [(None, 256), (torch.bfloat16, 256), (None, 2)])
+@pytest.mark.parametrize("mode", ["cells", "pixels"])
+def test_the_classifiers_step_is_autograds(mode, half, width):
+    """Loss and gradient over real and generated cells, void among them, against features that are formed."""
+    torch.manual_seed(0)
+    head = Head(words=torch.randn(5, 300), features=width).train()
+    weights = torch.rand(256) + 0.1
+    weights[255] = 0
+    real = [torch.randn(64, width).half() for _ in range(2)]
+    labels = blobs(4, 32, 5, void=True)
+    cells = labels[:, 2::4, 2::4]
+    invented, known = cells[2:].flatten(), cells[:2].flatten()
+    invented = invented[invented != 255] if mode == "cells" else invented
+    assert mode == "cells" or (invented == 255).any()
+    torch.manual_seed(1)
+    step = Cells(head, real, invented, half)
+    sums = (
+        step.at_cells(torch.cat([known, invented]), weights)
+        if mode == "cells"
+        else step.at_pixels(labels, torch.Size((4, 8, 8)), weights, False)
     )
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
-    assert head.generated_logits([]).shape == (0, 5)
+    step.finish(0.5)
+    found = [p.grad for p in head.classifier.parameters()]
     torch.manual_seed(1)
-    half = head.generated_logits(classes, torch.bfloat16)
-    assert half.dtype == torch.float32 and 0 < (half - logits).norm() / logits.norm() < 0.01  # bfloat16: 8 bits
-    F.cross_entropy(head.generated_logits(classes), target).backward()
+    drawn = drawn_for(head.generator, len(invented), torch.float32 if half is None else half)
+    features = torch.zeros(len(invented), width)
+    for c in range(5):
+        own = invented == c
+        given = draws.Draws(*(part[own].float() for part in drawn))
+        features[own] = head.generator.generate(head.words[c], given).features
+    logits = head.classifier(torch.cat([*real, features]).float())
+    if mode == "cells":
+        target = torch.cat([known, invented]).long()
+    else:
+        logits = logits.view(4, 8, 8, 5).permute(0, 3, 1, 2)
+        logits, target = F.interpolate(logits, (32, 32), mode="bilinear"), labels.long()
+    loss = F.cross_entropy(logits, target, weights[:5], ignore_index=255, reduction="sum")
+    expected = torch.autograd.grad(0.5 * loss, list(head.classifier.parameters()))
+    rtol = 1e-4 if half is None else 0.02
+    assert sums[0].item() == pytest.approx(loss.item(), rel=rtol)
+    assert sums[1].item() == pytest.approx(weights[target].sum().item(), rel=1e-5)
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).norm() < rtol * b.norm()
     assert all(p.grad is None for p in head.generator.parameters())
+
+
+def test_a_classifiers_step_without_cells_has_no_gradient():
+    head = Head(words=torch.randn(5, 300))
+    step = Cells(head, [], torch.empty(0, dtype=torch.uint8))
+    assert step.at_cells(torch.empty(0, dtype=torch.uint8), torch.ones(256)).tolist() == [0, 0]
+    step.finish(1.0)
+    assert head.classifier.weight.grad.abs().max() == 0 == head.classifier.bias.grad.abs().max()
+
+
+# ---- compiled loops --------------------------------------------------------------------------------------------------
+
+
+def without_loops(monkeypatch, *modules):
+    for module in modules:
+        monkeypatch.setattr(module, "loops_for", lambda _: None)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("root", [True, False])
+def test_the_compiled_pull_is_torchs(root, scale, monkeypatch):
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(2)
+    x, y = (scale * torch.randn(n, 64, generator=generator) + 3 * scale for n in (40, 25))
+    w = torch.rand(40, generator=generator) / 40
+    found = with_slope(target(x, w), y, root=root)
+    without_loops(monkeypatch, losses)
+    plain = with_slope(target(x, w), y, root=root)
+    torch.testing.assert_close(found[0], plain[0], rtol=1e-5, atol=1e-6)
+    assert (found[1] - plain[1]).norm() <= 1e-4 * plain[1].norm()
+    exact = with_slope(target(x.double(), w.double()), y.double(), root=root)[1]
+    assert (found[1] - exact).norm() <= 2 * (plain[1] - exact).norm() + 1e-6 * exact.norm() + 1e-30
+
+
+@pytest.mark.parametrize("spread", [3, 300])
+def test_the_compiled_softmax_is_torchs(spread, monkeypatch):
+    pytest.importorskip("numba")
+    generator = torch.Generator().manual_seed(2)
+    z = spread * torch.randn(3, 21, 1500, generator=generator)
+    labels = torch.randint(21, (3, 1500), generator=generator).to(torch.uint8)
+    labels[0, :100] = 255
+    weights = torch.rand(256, generator=generator)
+    weights[255] = 0
+    one, other = z.clone(), z.clone()
+    sums = pixel_loss_module._block(one, labels, weights, near=False)
+    without_loops(monkeypatch, pixel_loss_module)
+    torch.testing.assert_close(
+        sums.float(), pixel_loss_module._block(other, labels, weights, near=False), rtol=1e-5, atol=0
+    )
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert one.abs().max() > 0.5 and one[0, :, :100].abs().max() == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_not_lost_in_the_loops(bad):
+    x, w = torch.randn(20, 8), torch.full((20,), 1 / 20)
+    y = x.clone()
+    y[3, 2] = bad
+    assert not with_slope(target(x, w), y)[0].isfinite()
+    z = torch.randn(4, 30)
+    z[1, 7] = bad
+    assert not pixel_loss_module.softmax_loss(z, torch.zeros(30, dtype=torch.uint8), torch.ones(256))[0].isfinite()
+
+
+def test_work_is_shared_by_torchs_threads_and_errors_come_back():
+    done, threads = [], torch.get_num_threads()
+    shared(lambda i: done.append((i, torch.is_grad_enabled(), torch.ones(70_000).sum().item())), 7)
+    assert sorted(done) == [(i, False, 70_000.0) for i in range(7)] and torch.is_grad_enabled()
+
+    def fail(i):
+        if i == 3:
+            raise KeyboardInterrupt("three")
+
+    with pytest.raises(KeyboardInterrupt, match="three"):
+        shared(fail, 5)
+    shared(fail, 0)
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("normal, mean, std", [(True, 0, 1), (False, 0.5, 12**-0.5)])
@@ -160,12 +285,42 @@ def test_noise_is_what_it_says(normal, mean, std, dtype):
 
 
 def test_normal_levels_have_variance_one_and_reach_four_sigma():
-    levels = draws._levels(True, torch.float64)
+    points = draws._points(True, torch.float64)
+    levels = points[:, 0].sort().values
+    assert points.shape == (65536, 4) and len(levels.unique()) == 65536
+    assert all(torch.equal(points[:, i].sort().values, levels) for i in range(4))  # each takes every level once
     assert levels.square().mean().item() == pytest.approx(1, abs=1e-12) and levels.mean().abs() < 1e-9
-    assert 4.2 < levels.max() < 4.4 and torch.equal(levels, levels.sort().values)
+    assert 4.2 < levels.max() < 4.4
     for sigmas in (1, 2, 3):  # the tails weigh what they should
         share = (levels.abs() > sigmas).double().mean().item()
         assert share == pytest.approx(2 * stats.norm.sf(sigmas), rel=0.02)
+
+
+def test_numbers_drawn_together_are_independent():
+    """What 16 bits choose at once: no correlation, of squares neither, and their sums are as normal as they are."""
+    points = draws._points(True, torch.float64).numpy()
+    for x in (points, points**2):
+        assert np.abs(np.corrcoef(x.T) - np.eye(4)).max() < 1e-3
+    for mix in ((1, 1, 1, 1), (1, -1, 0, 0), (0.1, 2, -3, 0.5)):
+        mixed = points @ np.array(mix) / np.linalg.norm(mix)
+        assert stats.kstest(mixed, stats.norm.cdf).statistic < 0.002  # 65,536 independent draws: 0.005
+
+
+def test_words_are_splitmix64s():
+    """The first three of seed 1234567, as Vigna's reference code prints them."""
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert draws._words(1234567, 3).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_draws_are_those_without(dtype, monkeypatch):
+    pytest.importorskip("numba")
+    options, found = dict(device=torch.device("cpu"), dtype=dtype), []
+    for loops in (draws.loops_for, lambda _: None):
+        monkeypatch.setattr(draws, "loops_for", loops)
+        torch.manual_seed(3)
+        found.append((draws.normal_or_uniform(77, 301, normal=True, **options), draws.kept_half(77, 257, **options)))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_dropout_keeps_half_and_doubles_it():
@@ -191,7 +346,7 @@ def test_gradients_written_out_are_autograds(training, root):
     weights = torch.rand(40, dtype=torch.float64) / 40
     torch.manual_seed(1)
     made = generator.generate(word, generator.draw(24))
-    loss, slope = with_slope(trusted, made.features, weights, among(trusted, weights), root=root)
+    loss, slope = with_slope(target(trusted, weights), made.features, root=root)
     generator.backward(made, slope)
     found = [p.grad for p in generator.parameters()]
     generator.zero_grad()
@@ -208,14 +363,14 @@ def test_gradients_written_out_are_autograds(training, root):
 def test_one_set_as_its_own_target_is_flat():
     """MMD 0: the root's slope would be infinite, the floor makes it 0."""
     x, weights = torch.randn(20, 8), torch.full((20,), 1 / 20)
-    loss, slope = with_slope(x, x.clone(), weights, among(x, weights))
+    loss, slope = with_slope(target(x, weights), x.clone())
     assert loss.item() == pytest.approx(1e-3, rel=0.5) and torch.equal(slope, torch.zeros_like(slope))
 
 
 def test_sums_among_several_sets_are_those_of_each():
     x, w = torch.randn(3, 7, 5, dtype=torch.float64), torch.rand(3, 7, dtype=torch.float64)
     expected = [w[i] @ kernel(x[i], x[i]) @ w[i] for i in range(3)]
-    torch.testing.assert_close(among(x, w), torch.stack(expected))
+    torch.testing.assert_close(target(x, w).own, torch.stack(expected))
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------
@@ -351,3 +506,67 @@ def test_loading_leaves_a_core_to_the_network(settings, monkeypatch):
     for cores, asked, given in ((2, 0, 0), (2, 8, 1), (8, 8, 7), (16, 8, 8), (1, 4, 1)):
         monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
         assert loading.workers(settings(workers=asked)) == given
+
+
+# ---- Adam ------------------------------------------------------------------------------------------------------------
+
+
+def test_adam_is_torchs_to_the_last_bit_and_skips_where_told():
+    torch.manual_seed(0)
+    one, other = (nn.Linear(40, 30) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    ours, torchs = Adam(one.parameters(), lr=1e-2), torch.optim.Adam(other.parameters(), lr=1e-2, fused=True)
+    for n in range(6):
+        for p, q in zip(one.parameters(), other.parameters(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        skipped = torch.tensor(float(n in (0, 3)))
+        ours.found_inf = torchs.found_inf = None if n == 5 else skipped
+        before = one.weight.clone()
+        ours.step(), torchs.step()
+        assert torch.equal(one.weight, before) == (n in (0, 3))
+        assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+        if n == 2:  # a resumed run goes on as it was
+            saved = ours.state_dict()
+            ours = Adam(one.parameters(), lr=1.0)
+            ours.load_state_dict(saved)
+    torch.testing.assert_close(ours.state_dict()["state"], torchs.state_dict()["state"], rtol=0, atol=0)
+
+
+def test_adamw_updates_channels_last_weights_where_they_are():
+    torch.manual_seed(0)
+    one, other = (nn.Sequential(nn.Conv2d(3, 5, 3), nn.Conv2d(5, 4, 1)) for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    one.to(memory_format=torch.channels_last)
+    weight = one[0].weight
+    ours = adamw([{"params": list(one.parameters()), "lr": 1e-2}], weight_decay=0.1)
+    torchs = torch.optim.AdamW(other.parameters(), lr=1e-2, weight_decay=0.1, fused=True)
+    for _ in range(3):
+        x = torch.randn(2, 3, 6, 6)
+        for net, optimiser in ((one, ours), (other, torchs)):
+            net.zero_grad()
+            (net(x) - 1).square().mean().backward()
+            optimiser.step()
+    assert one[0].weight is weight and weight.is_contiguous(memory_format=torch.channels_last)
+    for p, q in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+
+
+# ---- weights cast once -----------------------------------------------------------------------------------------------
+
+
+def test_weights_cast_once_give_the_same_features_and_are_given_back(settings):
+    model = stage1.build_model(settings(k=10), 21).eval()
+    stage1.freeze(model.backbone)
+    s, images = settings(k=10), torch.randn(2, 3, 32, 32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plain = extract(model, images, s)
+    with devices.cast_once(model, torch.device("cpu"), s):
+        held = {m.weight.dtype for m in model.backbone.modules() if isinstance(m, nn.Conv2d)}
+        assert held == {devices.half(torch.device("cpu"), s) or torch.float32}
+        assert model.classifier.weight.dtype == torch.float32  # it is trained
+        assert torch.equal(extract(model, images, s), plain)
+    with pytest.raises(KeyboardInterrupt), devices.cast_once(model, torch.device("cpu"), s):
+        raise KeyboardInterrupt
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(value.dtype == before[name].dtype for name, value in model.state_dict().items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,19 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .compiled import loops_for
 from .deeplab import FEATURE_DIM
-from .draws import Draws, kept_half, normal_or_uniform
+from .draws import Draws, kept_half, normal_or_uniform, seed
 from .errors import ZS3Error
 
 NOISES = ("gaussian", "uniform")
 SLOPE = 0.2  # LeakyReLU's, below 0
-ROWS = 2048  # generated at a time: so few that what is written is read again before it leaves the cache
+ROWS = 12288  # features generated at a time at most
 
 
-def _rounded(n: int) -> int:
-    """The next multiple of ROWS, or of an eighth of it where there are fewer."""
-    step = ROWS if n > ROWS else ROWS // 8
-    return -(-n // step) * step
+def rows_of(n: int) -> int:
+    """How many of n features to generate at a time: two halves or more where there are many, in multiples of 512."""
+    parts = 2 * -(-n // (2 * ROWS)) if n > ROWS // 4 else 1
+    return max(512, -(-n // parts // 512) * 512)
 
 
 class Generated(NamedTuple):
@@ -29,9 +32,8 @@ class Generated(NamedTuple):
 
     features: Tensor  # (n, 256)
     word: Tensor  # (word_dim,)
-    noise: Tensor  # (n, word_dim)
-    slope: Tensor  # d hidden / d what LeakyReLU was given, dropout included, (n, 256)
-    hidden: Tensor  # (n, 256)
+    drawn: Draws
+    hidden: Tensor  # after LeakyReLU and dropout, (n, 256)
 
 
 class Generator(nn.Module):
@@ -64,18 +66,18 @@ class Generator(nn.Module):
         """Noise for n features, (n, word_dim), that follows from torch's global seed."""
         return self._noise(n, self.bias.dtype)
 
-    def _noise(self, n: int, dtype: torch.dtype) -> Tensor:
-        normal = self.noise == "gaussian"
-        return normal_or_uniform(n, self.word_dim, normal=normal, device=self.bias.device, dtype=dtype)
+    def _noise(self, n: int, dtype: torch.dtype, start: int | None = None) -> Tensor:
+        normal, where = self.noise == "gaussian", self.bias.device
+        return normal_or_uniform(n, self.word_dim, normal=normal, device=where, dtype=dtype, start=start)
 
-    def draw(self, n: int, dtype: torch.dtype | None = None) -> Draws:
-        """Noise and dropout for n features, in the weights' type by default; follows from torch's global seed."""
+    def draw(self, n: int, dtype: torch.dtype | None = None, seeds: tuple[int | None, ...] = (None, None)) -> Draws:
+        """Noise and dropout for n features, in the weights' type by default; follows from torch's global seed, or `seeds`."""
         dtype = dtype or self.bias.dtype
-        noise, all_kept = self._noise(n, dtype), self.bias.new_ones((), dtype=dtype)
-        return Draws(noise, self._kept(n, dtype) if self.training else all_kept.expand(n, len(self.bias)))
+        noise, all_kept = self._noise(n, dtype, seeds[0]), self.bias.new_ones((), dtype=dtype)
+        return Draws(noise, self._kept(n, dtype, seeds[1]) if self.training else all_kept.expand(n, len(self.bias)))
 
-    def _kept(self, n: int, dtype: torch.dtype) -> Tensor:
-        return kept_half(n, len(self.bias), device=self.bias.device, dtype=dtype)
+    def _kept(self, n: int, dtype: torch.dtype, start: int | None = None) -> Tensor:
+        return kept_half(n, len(self.bias), device=self.bias.device, dtype=dtype, start=start)
 
     def forward(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """Generate one feature per row of `noise`.
@@ -96,37 +98,48 @@ class Generator(nn.Module):
         return self.output(hidden * self._kept(len(hidden), hidden.dtype) if self.training else hidden)
 
     @torch.no_grad()
-    def hidden_of(self, words: Tensor, classes: list[tuple[int, int]], dtype: torch.dtype) -> Tensor:
-        """Hidden layers of n features of words[c] for each (c, n), in `dtype`; without gradient.
+    def hidden_blocks(self, words: Tensor, index: Tensor, dtype: torch.dtype, rows: int) -> list[Callable[[], Tensor]]:
+        """Hidden layers of a feature of words[i] for each i of index, (N,) on the CPU, in `dtype`; without gradient.
 
-        Returns: (N, 256); N is the sum of n or a little more, rounded up so that few shapes occur: for each shape that it
-        meets the CPU's library of matrix products compiles a program of its own, and keeps it.
+        Returns: functions, each making the next `rows`, (rows, 256); the last makes a few more than are left, so that few
+        shapes occur: for each that it meets the CPU's library of matrix products compiles a program, and keeps it.
         """
-        parts, noise_weight = F.linear(words, self.word_weight, self.bias).to(dtype), self.noise_weight.to(dtype)
-        ends = np.cumsum([n for _, n in classes]).tolist()
-        hidden = parts.new_empty(_rounded(ends[-1] if ends else 0), len(self.bias))
-        for start in range(0, len(hidden), ROWS):
-            block = hidden[start : start + ROWS]
-            noise, kept = self.draw(len(block), dtype)
-            before = F.linear(noise, noise_weight)
-            for (c, n), end in zip(classes, ends):
-                before[max(end - n - start, 0) : max(end - start, 0)] += parts[c]
-            torch.mul(F.leaky_relu(before, SLOPE, inplace=True), kept, out=block)
-        return hidden
+        parts, noise_weight = F.linear(words, self.word_weight, self.bias), self.noise_weight.to(dtype).T
+        index = F.pad(index.long(), (0, -len(index) % 256))
+
+        def make(of: Tensor, seeds: tuple[int, int]) -> Tensor:
+            noise, kept = self.draw(len(of), dtype, seeds)
+            hidden = noise @ noise_weight
+            if dtype == torch.bfloat16 and (loops := loops_for(hidden)):
+                bits = (t.view(torch.uint16).numpy() for t in (hidden, kept))
+                loops.activate_bits(*bits, parts.numpy(), of.numpy(), np.float32(SLOPE))
+                return hidden
+            return F.leaky_relu(hidden.add_(parts.to(dtype)[of.to(parts.device)]), SLOPE).mul_(kept)
+
+        # Seeds are drawn here, in order, whichever thread makes which block first.
+        return [partial(make, of, (seed(), seed())) for of in index.split(rows)] if len(index) else []
 
     @torch.no_grad()
     def generate(self, word: Tensor, drawn: Draws) -> Generated:
         """Features of one word, (word_dim,), with what `backward` needs: a training step without autograd, whose
         bookkeeping takes as long here as the small products it keeps the books of."""
-        before = torch.addmm(torch.addmv(self.bias, self.word_weight, word), drawn.noise, self.noise_weight.T)
-        slope = (before > 0).to(before.dtype).mul_(1 - SLOPE).add_(SLOPE).mul_(drawn.kept)  # LeakyReLU's and dropout's
-        hidden = before.mul_(slope)
-        return Generated(F.linear(hidden, self.output.weight, self.output.bias), word, drawn.noise, slope, hidden)
+        hidden = torch.addmm(torch.addmv(self.bias, self.word_weight, word), drawn.noise, self.noise_weight.T)
+        if loops := loops_for(hidden):
+            loops.activate(hidden.numpy(), drawn.kept.numpy(), np.float32(SLOPE))
+        else:
+            hidden = F.leaky_relu(hidden, SLOPE).mul_(drawn.kept)
+        return Generated(F.linear(hidden, self.output.weight, self.output.bias), word, drawn, hidden)
 
     @torch.no_grad()
     def backward(self, made: Generated, slope: Tensor) -> None:
         """Set every parameter's gradient from d loss / d features, (n, features): the chain rule through `generate`."""
         self.output.weight.grad, self.output.bias.grad = slope.T @ made.hidden, slope.sum(0)
-        before = (slope @ self.output.weight).mul_(made.slope)
-        self.noise_weight.grad, self.bias.grad = before.T @ made.noise, before.sum(0)
-        self.word_weight.grad = torch.outer(self.bias.grad, made.word)
+        before = slope @ self.output.weight
+        if loops := loops_for(before):
+            sums = torch.empty_like(self.bias)
+            loops.back(*(t.numpy() for t in (before, made.hidden, made.drawn.kept)), np.float32(SLOPE), sums.numpy())
+        else:  # what dropout left of the hidden layer has the sign of what LeakyReLU was given
+            before = torch.ops.aten.leaky_relu_backward(before.mul_(made.drawn.kept), made.hidden, SLOPE, True)
+            sums = before.sum(0)
+        self.noise_weight.grad, self.bias.grad = before.T @ made.drawn.noise, sums
+        self.word_weight.grad = torch.outer(sums, made.word)

@@ -28,10 +28,6 @@ class Layout:
         positions: for each of `fits` the cells that are compared, drawn with replacement from the class's own,
             (len(fits), samples) int64, indices into the batch's B h w cells.
         recursions: (image, class) for every unseen class of every unseen image, in order.
-        generated: (class, number of cells) over the unseen images together, void left out, by class.
-        of_generated: the class of each of them in that order, uint8.
-        rank: for each cell of the unseen images its place in the list of cells sorted by class, void last,
-            (len(unseen) h w,) int64.
     """
 
     def __init__(self, labels: Tensor, cells: Tensor, unseen: tuple[int, ...], samples: int):
@@ -50,13 +46,6 @@ class Layout:
                 order = order[n:]
         self.positions = self._draw(members, counts, samples)
         self.recursions = [(image, c) for image in self.unseen for c, _ in _classes(flat[image]) if c in unseen]
-        invented = flat[self.unseen].ravel()
-        self.generated = _classes(invented)
-        order = np.argsort(invented, kind="stable")
-        self.of_generated = torch.from_numpy(invented[order][: sum(n for _, n in self.generated)])
-        rank = np.empty(len(invented), np.int64)
-        rank[order] = np.arange(len(invented))
-        self.rank = torch.from_numpy(rank)
 
     @staticmethod
     def _draw(members: list[np.ndarray], counts: list[int], samples: int) -> Tensor:

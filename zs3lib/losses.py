@@ -2,98 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .compiled import loops_for
 
 BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # s of exp(-|x - y|^2 / (2 s)), ZS3Net's
 # sqrt's slope is infinite at 0, where float32's rounding of MMD^2 is about 1e-6: below, the loss is flat.
 FLOOR = 1e-6
 
 
-def _powers(u: Tensor, exponents: list[int]) -> dict[int, Tensor]:
-    """u to several whole powers, by squaring: 1, 2, 4, 8, 16 and 40 = 32 + 8 cost seven products."""
-    known = {1: u}
+def _gaussians(d: Tensor, bandwidths: tuple[float, ...]) -> list[tuple[float, Tensor]]:
+    """exp(-d / (2 s)) for each bandwidth s, of squared distances d of any shape, each with n = max(bandwidths) / s.
 
-    def power(n: int) -> Tensor:
-        if n not in known:
-            half = n // 2 if n & (n - 1) == 0 else 1 << (n.bit_length() - 1)
-            known[n] = power(half) * power(n - half)
-        return known[n]
-
-    return {n: power(n) for n in exponents}
-
-
-def _gaussians(d: Tensor, bandwidths: tuple[float, ...], *, slope: bool) -> tuple[Tensor, Tensor | None]:
-    """k(d) = sum_s exp(-d / (2 s)), and k'(d) where asked for, of squared distances d of any shape.
-
-    One exponential where the bandwidths are whole fractions of the widest: u = exp(-d / 160), and s is u^(80 / s).
+    One exponential for ZS3Net's six bandwidths: with u = exp(-d / 160), s is u^(80 / s).
     """
     widest = max(bandwidths)
-    exponents = [round(widest / s) for s in bandwidths]
-    if all(abs(widest / s - n) < 1e-9 for s, n in zip(bandwidths, exponents)):
-        terms = _powers(torch.exp(d * (-0.5 / widest)), exponents)
-        terms = [terms[n] for n in exponents]
-    else:
-        terms = [torch.exp(d * (-0.5 / s)) for s in bandwidths]
-    k = terms[0].clone()
-    for term in terms[1:]:
-        k += term
-    if not slope:
-        return k, None
-    derivative = terms[0] * (-0.5 / bandwidths[0])
-    for term, s in zip(terms[1:], bandwidths[1:]):
-        derivative.add_(term, alpha=-0.5 / s)
-    return k, derivative
+    if tuple(bandwidths) != BANDWIDTHS:
+        return [(widest / s, torch.exp(d * (-0.5 / s))) for s in bandwidths]
+    u = torch.exp(d * (-0.5 / widest))
+    u2 = u * u
+    u4 = u2 * u2
+    u8 = u4 * u4
+    u16 = u8 * u8
+    return [(1, u), (2, u2), (4, u4), (8, u8), (16, u16), (40, u16 * u16 * u8)]
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|^2, (..., N, D) and (..., M, D) -> (..., N, M), by one matrix product; never below 0."""
-    centre = x.mean(-2, keepdim=True)  # distances do not change, float32's rounding of large features does
-    same, x = y is x, x - centre
-    y = x if same else y - centre
-    x2 = torch.linalg.vecdot(x, x)
-    norms = x2.unsqueeze(-1) + (x2 if same else torch.linalg.vecdot(y, y)).unsqueeze(-2)
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    first, *others = terms
+    total = first.clone()
+    for term in others:
+        total += term
+    return total
+
+
+def _distances(x: Tensor, y: Tensor, x2: Tensor, y2: Tensor) -> Tensor:
+    """|x_i - y_j|^2 of (..., N, D) and (..., M, D) with squares x2 and y2 -> (..., N, M), by one matrix product."""
     product = torch.addmm if x.dim() == 2 else torch.baddbmm
-    d = product(norms, x, y.mT, alpha=-2).clamp_min_(0)
-    if same:
+    d = product(x2.unsqueeze(-1) + y2.unsqueeze(-2), x, y.mT, alpha=-2).clamp_min_(0)
+    if x is y:  # exact, where rounding would grow with the square of the features' size
         d.diagonal(dim1=-2, dim2=-1).zero_()
     return d
 
 
 def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
     """Sum of Gaussian kernels exp(-|x - y|^2 / (2 s)), (N, D) and (M, D) -> (N, M); values only, no gradient."""
-    same, x = y is x, x.detach()
-    return _gaussians(_squared_distances(x, x if same else y.detach()), bandwidths, slope=False)[0]
+    same, centre = y is x, x.detach().mean(0)  # distances do not change, float32's rounding of large features does
+    x = x.detach() - centre
+    y = x if same else y.detach() - centre
+    d = _distances(x, y, torch.linalg.vecdot(x, x), torch.linalg.vecdot(y, y))
+    return _sum(u for _, u in _gaussians(d, bandwidths))
 
 
-def among(x: Tensor, w: Tensor, *, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
-    """w' K(x, x) w: of Eqs. 1 and 2 the term without generated features, of several sets at once.
+class Target(NamedTuple):
+    """The real side of Eq. 1, or the trusted one of Eq. 2: x_i with weights w_i, and what follows from them alone."""
+
+    centre: Tensor  # mean of x, (..., D); distances do not change when it is taken off, float32's rounding of them does
+    x: Tensor  # x less their centre, (..., N, D)
+    squares: Tensor  # |x|^2 of these, (..., N)
+    weights: Tensor  # 1/N or c/Q, (..., N)
+    own: Tensor  # w' K(x, x) w, (...)
+
+
+def target(x: Tensor, w: Tensor, *, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Target:
+    """What a generator is to match, of several sets at once.
 
     Arguments:
         x: real or trusted features, (..., N, D) float.
         w: their weights, 1/N or c/Q, (..., N).
     """
-    k = _gaussians(_squared_distances(x, x), bandwidths, slope=False)[0]
-    return torch.linalg.vecdot((k @ w.unsqueeze(-1)).squeeze(-1), w)
+    centre = x.mean(-2)
+    x = x - centre.unsqueeze(-2)
+    squares = torch.linalg.vecdot(x, x)
+    k = _sum(u for _, u in _gaussians(_distances(x, x, squares, squares), bandwidths))
+    return Target(centre, x, squares, w, torch.linalg.vecdot((k @ w.unsqueeze(-1)).squeeze(-1), w))
 
 
-def _form(z: Tensor, w: Tensor, first: int, bandwidths: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """What the rows of z from `first` on add to w' K(z, z) w, z of (N, D) and w of (N,), and its slope there.
+def _pull(
+    z: Tensor, squares: Tensor, w: Tensor, first: int, own: Tensor | float, bandwidths: tuple[float, ...], root: bool
+) -> tuple[Tensor, Tensor]:
+    """The loss of z = [x; y], y being the rows from `first` on, and how each z pulls at each y.
 
-    Slope: d/dz_i = 4 sum_j w_i w_j k'(|z_i - z_j|^2) (z_i - z_j), one matrix product for all i.
+    Arguments: z (N + M, D); |z|^2 and their weights w, (N + M,); own: what x adds by itself.
+
+    Returns: the loss; P, (M, N + M), with d loss / dy = P z. For MMD^2 = w' K w that is 4 w_i sum_j w_j k'_ij (z_i - z_j).
     """
-    z = z - z[: first or len(z)].mean(0)
-    rows, wr = z[first:], w[first:, None]
-    z2 = torch.linalg.vecdot(z, z)
-    d = torch.addmm(z2[first:, None] + z2, rows, z.T, alpha=-2).clamp_min_(0)
+    rows, zs3net = z[first:], tuple(bandwidths) == BANDWIDTHS
+    if zs3net and (loops := loops_for(z)):
+        products = rows @ z.T
+        pulls = torch.empty_like(products)
+        parts = (part.numpy() for part in (products, squares, w))
+        return torch.tensor(loops.pull(*parts, float(own), FLOOR if root else -1.0, pulls.numpy())), pulls
+    d = torch.addmm(squares[first:, None] + squares, rows, z.T, alpha=-2).clamp_min_(0)
     d[:, first:].fill_diagonal_(0)  # exact, where rounding would grow with the square of the features' size
-    k, slope = _gaussians(d, bandwidths, slope=True)
-    sums = k[:, first:] @ w[first:]
-    if first:  # the rows hold x against y once, the form twice
-        sums.addmv_(k[:, :first], w[:first], alpha=2)
-    pull = slope.mul_(w).mul_(4 * wr)
-    return torch.dot(w[first:], sums), torch.addmm(pull.sum(1, keepdim=True) * rows, pull, z, alpha=-1)
+    terms = _gaussians(d, bandwidths)
+    sums = _sum(u for _, u in terms) @ torch.cat([2 * w[:first], w[first:]])  # y meets x once here, in the form twice
+    value = own + torch.dot(w[first:], sums)
+    pulls = _sum(n * u for n, u in terms).mul_(w).mul_(2 / max(bandwidths) * w[first:, None])  # k' = -n u / (2 max s)
+    pulls[:, first:].fill_diagonal_(0)  # none pulls at itself
+    pulls[:, first:].diagonal().sub_(pulls.sum(1))
+    if not root:
+        return value, pulls
+    loss = value.clamp_min(FLOOR).sqrt()
+    return loss, pulls.mul_((value >= FLOOR) * 0.5 / loss)
 
 
 class _SquaredDiscrepancy(torch.autograd.Function):
@@ -104,11 +119,14 @@ class _SquaredDiscrepancy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
-        first = 0 if ctx.needs_input_grad[0] else len(x)
-        value, slope = _form(torch.cat([x, y]), _weights(wx, y), first, bandwidths)
-        ctx.save_for_backward(slope)
-        ctx.split = len(x) - first
-        return value + among(x, wx, bandwidths=bandwidths) if first else value
+        ctx.split = len(x) if ctx.needs_input_grad[0] else 0
+        first = len(x) - ctx.split
+        own = target(x, wx, bandwidths=bandwidths).own if first else 0.0
+        z, w = torch.cat([x, y]), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
+        z = z - x.mean(0)
+        value, pulls = _pull(z, torch.linalg.vecdot(z, z), w, first, own, bandwidths, root=False)
+        ctx.save_for_backward(pulls @ z)
+        return value
 
     @staticmethod
     @once_differentiable
@@ -117,30 +135,28 @@ class _SquaredDiscrepancy(torch.autograd.Function):
         return (grad * slope[: ctx.split] if ctx.split else None), grad * slope[ctx.split :], None, None
 
 
-def _weights(wx: Tensor, y: Tensor) -> Tensor:
-    return torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
-
-
 def with_slope(
-    x: Tensor, y: Tensor, wx: Tensor, own: Tensor, *, bandwidths: tuple[float, ...] = BANDWIDTHS, root: bool = True
+    of: Target, y: Tensor, *, bandwidths: tuple[float, ...] = BANDWIDTHS, root: bool = True
 ) -> tuple[Tensor, Tensor]:
     """MMD or ZS-MMD and its slope in y, without autograd: what a generator step needs (`Generator.backward`).
 
     Arguments:
-        x: real or trusted features, (N, D) float.
+        of: what y is to match, one set (`target`).
         y: generated features, (M, D) float.
-        wx: weights of x: 1/N each (Eq. 1) or c/Q (Eq. 2), (N,).
-        own: `among(x, wx)`.
         bandwidths, root: as in `mmd`.
 
     Returns: the loss, a scalar, and d loss / dy, (M, D).
     """
-    value, slope = _form(torch.cat([x, y]), _weights(wx, y), len(x), bandwidths)
-    value = value + own
-    if not root:
-        return value, slope
-    loss = value.clamp_min(FLOOR).sqrt()
-    return loss, slope.mul_((value >= FLOOR) * 0.5 / loss)
+    if loops := loops_for(y):
+        count = len(of.x) + len(y)
+        z, squares, w = y.new_empty(count, y.shape[1]), y.new_empty(count), y.new_empty(count)
+        loops.stack(*(t.numpy() for t in (of.x, y, of.centre, of.squares, of.weights, z, squares, w)))
+    else:
+        y = y - of.centre
+        z, squares = torch.cat([of.x, y]), torch.cat([of.squares, torch.linalg.vecdot(y, y)])
+        w = torch.cat([of.weights, of.weights.new_full((len(y),), -1.0 / len(y))])
+    loss, pulls = _pull(z, squares, w, len(of.x), of.own, bandwidths, root)
+    return loss, pulls @ z
 
 
 def _discrepancy(x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...], root: bool) -> Tensor:

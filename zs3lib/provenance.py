@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
-import inspect
 import platform
 import subprocess
-from importlib.metadata import version
-from types import ModuleType
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from . import paths
 
 
-def source_hash(*modules: ModuleType) -> str:
-    """Hash of what modules do: comments, docstrings and formatting left out, so that mending those redoes nothing."""
+def source_hash(*modules: str) -> str:
+    """Hash of what modules of zs3lib do, given as "stage1" or "data/loading".
+
+    Comments, docstrings and formatting are left out, so that mending those redoes nothing.
+    """
     code = []
     for module in modules:
-        tree = ast.parse(inspect.getsource(module))
+        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list):
@@ -50,5 +53,8 @@ def git() -> dict:
 
 def versions() -> dict[str, str]:
     """Versions a run record names."""
-    packages = ("zs3lib", "torch", "torchvision", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    found = {"python": platform.python_version()}
+    for name in ("zs3lib", "torch", "torchvision", "numpy", "numba"):
+        with contextlib.suppress(PackageNotFoundError):  # numba is no must
+            found[name] = version(name)
+    return found

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoints, deeplab, draws, features, generator, head, layout, losses, paths, pixel_loss, stage1, stage2
+from . import checkpoints, paths, stage1
 from .classes import split
-from .data import loading, open_data, sbd, segmentation, strict
+from .data import open_data, strict
+from .data.loading import stream
+from .data.segmentation import SegmentationData
 from .devices import describe, device, keep_freed_memory, queued
 from .errors import ZS3Error
 from .evaluate import evaluate
@@ -40,6 +42,11 @@ STAGE2_SETTINGS = (
     "seed", "stage2_epochs", "warmup_epochs", "classifier_lr", "classifier_loss", "loss_at", "unseen_weight",
     "shared_views", "cell_stride", "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights",
     "pseudo", "protocol",
+)  # fmt: skip
+STAGE1_CODE = ("deeplab", "stage1", "pixel_loss", "loops", "data/loading", "data/segmentation", "data/sbd")
+STAGE2_CODE = (
+    "features", "head", "generator", "draws", "layout", "losses", "pixel_loss", "cells", "loops", "adam", "stage2",
+    "data/strict",
 )  # fmt: skip
 
 
@@ -83,7 +90,7 @@ class Run:
             start = dataclasses.replace(settings, k=settings.stage1_from_k)
             self.start = Run(start, runs_root=runs_root, cache_root=cache_root)
         made_from = [self.train.fingerprint, self.inputs["weights"]]
-        made_from += [source_hash(deeplab, stage1, pixel_loss, loading, segmentation, sbd)]
+        made_from += [source_hash(*STAGE1_CODE)]
         if self.start:
             made_from += [self.start.backbone_key, settings.stage1_from_epochs]
         self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)
@@ -94,10 +101,12 @@ class Run:
         self.head_key = settings.key(
             *STAGE2_SETTINGS, "views", "k",
             extra=[self.backbone_key, self.inputs["word_vectors"],
-                   source_hash(features, head, generator, draws, layout, losses, pixel_loss, stage2, strict)],
+                   source_hash(*STAGE2_CODE)],
         )  # fmt: skip
         images = (
-            f"strict{source_hash(strict)[:6]}-k{settings.k}" if settings.protocol == "strict" else settings.protocol
+            f"strict{source_hash('data/strict')[:6]}-k{settings.k}"
+            if settings.protocol == "strict"
+            else settings.protocol
         )
         self.cache_folder = (
             Path(cache_root or paths.CACHE) / f"{self.backbone_key}-{images}-s{settings.views_seed}-v{settings.views}"
@@ -122,10 +131,10 @@ class Run:
         return state["losses"]
 
     @cached_property
-    def stage2_images(self) -> segmentation.SegmentationData:
+    def stage2_images(self) -> SegmentationData:
         """What stage 2 trains on: all training images, or under the strict protocol what takes their place."""
         if self.settings.protocol == "strict":
-            seed = loading.stream(self.settings.views_seed, 40)
+            seed = stream(self.settings.views_seed, 40)
             return strict.training(self.train, self.split, self.seen_images, seed=seed)
         return self.train
 
@@ -162,7 +171,7 @@ class Run:
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Cache the features, then train every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
-        seed = loading.stream(self.settings.views_seed, 30)
+        seed = stream(self.settings.views_seed, 30)
         with self._interruptible(), paths.locked(self.cache_folder), queued(device(self.settings)):
             cache = FeatureCache.build(self.cache_folder, self.model, self.stage2_images, self.settings, seed=seed)
         self.seconds["features"] = time.time() - begin

@@ -14,6 +14,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import checkpoints
+from .adam import Adam
+from .cells import Cells
 from .classes import VOID, Split
 from .data.loading import stream
 from .devices import device, half
@@ -23,8 +25,7 @@ from .finite import check_finite, together
 from .generator import Generated
 from .head import Head
 from .layout import Layout
-from .losses import among, with_slope
-from .pixel_loss import pixel_loss
+from .losses import Target, target, with_slope
 from .settings import Settings
 from .stage1 import poly
 
@@ -44,9 +45,7 @@ class Trainer:
         self.device = device(settings)
         torch.manual_seed(stream(settings.seed, 20))
         self.head = Head(words=words, noise=settings.noise, features=cache.features.shape[-1]).to(self.device)
-        self.generator_optimiser = torch.optim.Adam(
-            self.head.generator.parameters(), lr=settings.generator_lr, fused=True
-        )
+        self.generator_optimiser = Adam(self.head.generator.parameters(), lr=settings.generator_lr)
         self.classifier_optimiser = torch.optim.SGD(
             self.head.classifier.parameters(), lr=settings.classifier_lr, momentum=settings.momentum,
             weight_decay=settings.weight_decay, fused=True,
@@ -80,7 +79,7 @@ class Trainer:
             drawn = iter(self.head.generator.draw((len(fits) + 2 * len(recursions)) * n).split(n))
             for image, c in sorted(fits.keys() | recursions):
                 if (image, c) in fits:
-                    log["generator"].append(self._fit(c, *fits[image, c], next(drawn)))
+                    log["generator"].append(self._fit(c, fits[image, c], next(drawn)))
                 else:
                     self._recurse(c, next(drawn), next(drawn), log)
         log["classifier"].append(self._classify(features, labels, layout))
@@ -89,19 +88,18 @@ class Trainer:
     def _recursing(self) -> bool:
         return self.method in RECURSIVE and self.epoch >= self.settings.warmup_epochs
 
-    def _targets(self, features: Tensor, layout: Layout) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
-        """For each (image, class) to fit: real features (samples, 256), and what Eq. 1 sums over them alone."""
+    def _targets(self, features: Tensor, layout: Layout) -> dict[tuple[int, int], Target]:
+        """For each (image, class) to fit what Eq. 1 needs of its real features, `samples` of them."""
         rows = layout.positions.flatten().to(self.device, non_blocking=True)
         vectors = features.flatten(0, 2).index_select(0, rows).to(self.weights.dtype)
         real = vectors.view(*layout.positions.shape, vectors.shape[1])
         weights = real.new_full(real.shape[:2], 1 / self.settings.samples)
-        return dict(zip(layout.fits, zip(real, among(real, weights))))
+        return dict(zip(layout.fits, map(Target._make, zip(*target(real, weights)))))
 
-    def _fit(self, c: int, real: Tensor, own: Tensor, drawn: Draws) -> Tensor:
+    def _fit(self, c: int, real: Target, drawn: Draws) -> Tensor:
         """Generator step on a seen class: MMD between real and generated features (Eq. 1, Fig. 2a)."""
         made = self.head.generator.generate(self.head.words[c], drawn)
-        weights = real.new_full((len(real),), 1 / len(real))
-        loss, slope = with_slope(real, made.features, weights, own, root=self.settings.mmd_root)
+        loss, slope = with_slope(real, made.features, root=self.settings.mmd_root)
         self._update_generator(made, slope)
         return loss
 
@@ -123,7 +121,7 @@ class Trainer:
             pseudo = made.features
         weights = confidence * kept
         weights /= weights.sum() if settings.zs_weights == "normalised" else q.clamp_min(1)
-        loss, slope = with_slope(pseudo, made.features, weights, among(pseudo, weights), root=settings.mmd_root)
+        loss, slope = with_slope(target(pseudo, weights), made.features, root=settings.mmd_root)
         self._update_generator(made, settings.gamma * slope, skip=None if self.can_ask else too_few)
         log["recursion"].append(loss)
 
@@ -133,34 +131,27 @@ class Trainer:
         self.generator_optimiser.found_inf = None if skip is None else skip.float()  # as mixed precision's scaler does
         self.generator_optimiser.step()
 
+    @torch.no_grad()
     def _classify(self, features: Tensor, labels: Tensor, layout: Layout) -> Tensor:
         """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere."""
-        classifier, at_image = self.head.classifier, self.settings.loss_at == "image"
-        images = layout.seen + (layout.unseen if self.method != "no_generator" else [])
-        logits = [classifier(features[i].to(self.weights.dtype)).flatten(0, 1) for i in layout.seen]
-        target = layout.cells[layout.seen].flatten()
-        if self.method != "no_generator" and layout.unseen:
-            invented = self.head.generated_logits(layout.generated, half(self.device, self.settings))
-            if at_image:  # from classes one after the other to where the image has them; void: a feature of zeros
-                void = len(layout.rank) - len(invented)
-                invented = torch.cat([invented, classifier.bias.expand(void, -1)])
-                invented = invented.index_select(0, layout.rank.to(self.device))
-            logits.append(invented)
-            target = torch.cat([target, layout.of_generated])
-        loss = classifier.weight.sum() * 0  # a batch without any image to learn from
-        if images:
-            logits = torch.cat(logits)
-            if at_image:
-                logits, target = logits.view(len(images), *layout.cells.shape[1:], -1), labels[images]
-            loss = pixel_loss(
-                logits, target.to(self.device, non_blocking=True), self.weights,
-                reduction=self.settings.classifier_loss, align_corners=self.settings.align_corners,
-            )  # fmt: skip
-        self.classifier_optimiser.zero_grad()
-        loss.backward()
+        settings, at_image = self.settings, self.settings.loss_at == "image"
+        unseen = layout.unseen if self.method != "no_generator" else []
+        invented = layout.cells[unseen].flatten()
+        invented = invented if at_image else invented[invented != VOID]
+        real = [features[i].flatten(0, 1) for i in layout.seen]
+        cells = Cells(self.head, real, invented, half(self.device, settings))
+        if at_image:
+            images = layout.seen + unseen
+            shape = torch.Size((len(images), *layout.cells.shape[1:]))
+            sums = cells.at_pixels(labels[images].to(self.device), shape, self.weights, settings.align_corners)
+        else:
+            sums = cells.at_cells(torch.cat([layout.cells[layout.seen].flatten(), invented]), self.weights)
+        scale = 1 / sums[1].clamp_min(1) if settings.classifier_loss == "mean" else torch.ones_like(sums[1])
+        scale = scale.to(self.device, self.weights.dtype)
+        cells.finish(scale)
         self.classifier_optimiser.step()
         self.schedule.step()
-        return loss.detach()
+        return sums[0].to(scale) * scale
 
     # ---- epochs -----------------------------------------------------------------------------------------------------
 

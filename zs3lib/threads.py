@@ -1,11 +1,16 @@
-"""Work done by threads ahead of its use."""
+"""Work done by threads: ahead of its use, or shared out among torch's own."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeVar
+
+import torch
 
 T = TypeVar("T")
 
@@ -27,3 +32,39 @@ def ahead(make: Callable[[int], T], count: int, threads: int) -> Iterator[T]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+_PART = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache
+def _parallel() -> Callable | None:
+    """GNU OpenMP's entry for a parallel region, where torch has loaded that library, or None."""
+    try:
+        entry = ctypes.CDLL("libgomp.so.1", mode=ctypes.DEFAULT_MODE | os.RTLD_NOLOAD).GOMP_parallel
+    except (OSError, AttributeError):  # another OpenMP, another system
+        return None
+    entry.argtypes, entry.restype = [_PART, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return entry
+
+
+def shared(work: Callable[[int], object], count: int) -> None:
+    """work(0), ..., work(count - 1), side by side on the threads torch computes with; within each torch uses one.
+
+    On torch's own threads, since these keep a core busy while they wait for torch: others would have to share it with them.
+    Where they cannot be had, one after the other. An error is raised when all threads are done.
+    """
+    threads, todo, errors = min(count, torch.get_num_threads()), iter(range(count)), []
+    parallel = _parallel() if threads > 1 else None
+
+    def part(_: object) -> None:
+        try:
+            with torch.no_grad():
+                for i in todo:
+                    work(i)
+        except BaseException as error:  # Ctrl-C too: nothing may leave a thread of OpenMP's by an exception
+            errors.append(error)
+
+    part(None) if parallel is None else parallel(_PART(part), None, threads, 0)
+    if errors:
+        raise errors[0]

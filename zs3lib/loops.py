@@ -1,0 +1,193 @@
+"""Stage 2's innermost loops, compiled by numba: what torch does in a dozen passes over a matrix is one pass here.
+
+On a CPU alone and in float32; `compiled.loops_for` says where. Elsewhere torch's own operations do the same (and say it more
+plainly): `losses._pull` and `pixel_loss._block`. What is not a number stays so: losses are checked for it.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+f32 = np.float32
+STRIP = 1024  # pixels at a time, all classes of which stay in a core's cache
+# Sums in any order and fused products; not the flags that would let NaN and infinity be forgotten.
+_options = dict(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+
+
+@numba.njit(**_options)
+def choose(seed, table, bits, out):
+    """Fill out, (n,), with entries of table, (2^bits,), that random words choose: see `draws._choose`."""
+    word, mask, shift, per = np.uint64(seed), np.uint64(len(table) - 1), np.uint64(bits), 64 // bits
+    for start in range(0, len(out), per):
+        word += np.uint64(0x9E3779B97F4A7C15)
+        x = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+        for i in range(start, start + per):
+            out[i] = table[x & mask]
+            x >>= shift
+
+
+@numba.njit(**_options)
+def _exp2(t):
+    """2^t for t <= 0 within float32's rounding, 2^-126 below -126: the power's bits, times a polynomial within a half."""
+    t = max(t, f32(-126.0))
+    whole = np.int32(t - f32(0.5))
+    f = t - f32(whole)
+    p = f32(0.00961812910) + f * (f32(0.00133335581) + f * f32(0.000154035304))
+    p = f32(1.0) + f * (f32(0.693147181) + f * (f32(0.240226507) + f * (f32(0.0555041087) + f * p)))
+    return p * np.int32((whole + 127) << 23).view(f32)
+
+
+@numba.njit(**_options)
+def stack(x, y, centre, x_squares, x_weights, z, squares, w):
+    """Write z = [x; y - centre], |z|^2 and the weights, -1/M for y: see `losses.with_slope`."""
+    n, m, width = len(x), len(y), x.shape[1]
+    for i in range(n):
+        squares[i], w[i] = x_squares[i], x_weights[i]
+        for j in range(width):
+            z[i, j] = x[i, j]
+    for i in range(m):
+        total = f32(0)
+        for j in range(width):
+            z[n + i, j] = y[i, j] - centre[j]
+            total += z[n + i, j] * z[n + i, j]
+        squares[n + i], w[n + i] = total, f32(-1.0 / m)
+
+
+@numba.njit(**_options)
+def pull(products, squares, w, own, floor, pulls):
+    """`losses._pull` for ZS3Net's bandwidths: returns the loss and writes pulls, as large as products.
+
+    Arguments: floor is that of the root, or below 0 for none.
+    """
+    rows, columns = products.shape
+    first, value = columns - rows, own
+    for i in range(rows):
+        row, out, square = products[i], pulls[i], squares[first + i]
+        for j in range(columns):
+            d = max(square + squares[j] - f32(2) * row[j], f32(0))
+            out[j] = _exp2(d * f32(-0.00901684400555602))  # exp(-d / 160)
+        out[first + i] = f32(1)
+        inside, across, total, each = f32(0), f32(0), f32(0), w[first + i]
+        for j in range(columns):
+            u = out[j]
+            u2 = u * u
+            u4 = u2 * u2
+            u8 = u4 * u4
+            u16 = u8 * u8
+            u40 = u16 * u16 * u8
+            k = w[j] * (u + u2 + u4 + u8 + u16 + u40)
+            inside += k
+            across += k if j < first else f32(0)
+            p = w[j] * (u + f32(2) * u2 + f32(4) * u4 + f32(8) * u8 + f32(16) * u16 + f32(40) * u40)
+            p = f32(0) if j == first + i else p  # none pulls at itself
+            out[j] = each * p
+            total += p
+        out[first + i] = -each * total
+        value += each * (inside + across) + f32(0) * square
+    scale = f32(0.025)  # 2 / 80
+    if floor >= 0:
+        root = f32(np.sqrt(max(value, floor)))
+        scale = scale * f32(0.5) / root if value >= floor else f32(0) * value
+        value = root + f32(0) * value
+    for i in range(rows):
+        out = pulls[i]
+        for j in range(columns):
+            out[j] *= scale
+    return value
+
+
+@numba.njit(**_options)
+def activate(before, kept, slope):
+    """LeakyReLU and dropout in place, (n, width): see `generator.Generator.generate`."""
+    for i in range(len(before)):
+        row, own = before[i], kept[i]
+        for j in range(len(row)):
+            row[j] *= own[j] * (f32(1) if row[j] > 0 else slope)
+
+
+@numba.njit(**_options)
+def back(gradient, hidden, kept, slope, sums):
+    """The chain rule through `activate` in place, and the sums of the columns: see `generator.Generator.backward`."""
+    for j in range(len(sums)):
+        sums[j] = f32(0)
+    for i in range(len(gradient)):
+        row, own, result = gradient[i], kept[i], hidden[i]
+        for j in range(len(row)):
+            row[j] *= own[j] * (f32(1) if result[j] > 0 else slope)
+            sums[j] += row[j]
+
+
+@numba.njit(**_options)
+def activate_bits(before, kept, words, index, slope):
+    """LeakyReLU(before + words[index]) and dropout in place, of bfloat16 as its bits: see `Generator.hidden_of`.
+
+    Arguments: before, kept (n, width) uint16; words (C, width) float32; index (n,).
+    """
+    for i in range(len(before)):
+        row, own, word = before[i], kept[i], words[index[i]]
+        for j in range(len(row)):
+            x = np.int32(np.int32(row[j]) << 16).view(f32) + word[j]
+            x *= np.int32(np.int32(own[j]) << 16).view(f32) * (f32(1) if x > 0 else slope)
+            bits = np.uint32(f32(x).view(np.uint32))
+            rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+            row[j] = np.uint16(rounded)
+
+
+@numba.njit(**_options)
+def _log(x):
+    """log x of a normal float32 > 0 within its rounding: the exponent's bits, and 2 artanh of what the mantissa leaves."""
+    bits = np.int32(f32(x).view(np.int32) - 0x3F3504F3)  # sqrt(1/2): the mantissa is within a factor sqrt(2) of 1
+    mantissa = np.int32((bits & 0x7FFFFF) + 0x3F3504F3).view(f32)
+    s = (mantissa - f32(1)) / (mantissa + f32(1))
+    s2 = s * s
+    series = f32(2) + s2 * (f32(0.666666667) + s2 * (f32(0.4) + s2 * (f32(0.285714286) + s2 * f32(0.222222222))))
+    return f32(bits >> 23) * f32(0.693147181) + s * series
+
+
+@numba.njit(**_options)
+def softmax(z, labels, weights):
+    """Weighted cross-entropy and, in the place of the logits z, its gradient: see `pixel_loss._block`.
+
+    Arguments: logits z (R, C, N); labels (R, N) uint8; weights (256,), 0 for what is no class. Returns the sum of the
+    losses and that of the weights.
+    """
+    classes, width = z.shape[1:]
+    top, total, own, w = np.empty((4, STRIP), f32)
+    label = np.empty(STRIP, np.int64)
+    loss, weight = 0.0, 0.0
+    for r in range(len(z)):
+        for start in range(0, width, STRIP):
+            given = labels[r, start : start + STRIP]
+            columns, end = len(given), start + STRIP
+            for n in range(columns):
+                top[n] = z[r, 0, start + n]
+            for c in range(1, classes):
+                row = z[r, c, start:end]
+                for n in range(len(row)):
+                    top[n] = max(top[n], row[n])
+            for n in range(columns):
+                label[n], w[n] = min(given[n], classes - 1), weights[given[n]]
+                own[n], total[n] = z[r, label[n], start + n] - top[n], f32(0)
+            for c in range(classes):
+                row = z[r, c, start:end]
+                for n in range(len(row)):
+                    lower = row[n] - top[n]
+                    row[n] = _exp2(lower * f32(1.44269504088896)) + f32(0) * lower
+                    total[n] += row[n]
+            losses, ws = f32(0), f32(0)
+            for n in range(columns):
+                losses += w[n] * (_log(total[n]) - own[n]) + f32(0) * total[n]  # _log knows no NaN
+                ws += w[n]
+                total[n] = w[n] / total[n]
+            loss += losses
+            weight += ws
+            for c in range(classes):
+                row = z[r, c, start:end]
+                for n in range(len(row)):
+                    row[n] *= total[n]
+            for n in range(columns):
+                z[r, label[n], start + n] -= w[n]
+    return loss, weight
