@@ -45,7 +45,8 @@ TOY     := $(filter-out zs3lib/toy/strangers.py,$(wildcard zs3lib/toy/*.py))
 CODE    := $(filter-out $(READERS) $(TOY),$(wildcard zs3lib/*.py zs3lib/data/*.py))
 DATA    := $(if $(filter toy,$(PROFILE)),data/toy/ready)
 record   = $(RUNS)/$(1)-k$(2)-s$(3)$(if $(filter strict,$(4)),-strict)/metrics.json
-RECORDS := $(foreach d,$(DATASETS),$(foreach k,$(K),$(foreach s,$(SEED),$(call record,$(d),$(k),$(s),paper))))
+# Context's runs take longest and come first: no core is left alone with one at the end.
+RECORDS := $(foreach d,$(sort $(DATASETS)),$(foreach k,$(K),$(foreach s,$(SEED),$(call record,$(d),$(k),$(s),paper))))
 # Both protocols: VOC at K = 10 where the command line says nothing else.
 ASKED    = $(if $(findstring command,$(origin $(1))),$($(1)),$(2))
 PAIRS   := $(foreach d,$(call ASKED,DATASETS,voc),$(foreach k,$(call ASKED,K,10),$(foreach s,$(SEED),\
