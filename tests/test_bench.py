@@ -11,7 +11,7 @@ import pytest
 import torch
 from tqdm.auto import tqdm
 
-from zs3lib import split
+from zs3lib import compiled, split
 from zs3lib.draws import Draws
 from zs3lib.layout import Layout
 from zs3lib.stage2 import Trainer
@@ -169,6 +169,26 @@ def test_the_step_equals_the_reference_loop(method, loss_at, settings, monkeypat
     assert len(log["recursion"]) == (0 if method == "zs3net" else 3)
     if method == "ours":  # none, some and all of the generated features were trusted
         assert min(trusted) == 0 and any(2 <= q < SAMPLES for q in trusted) and max(trusted) == SAMPLES
+
+
+@pytest.mark.parametrize("loss_at", ["image", "feature"])
+def test_a_step_without_compiled_loops_is_the_same(loss_at, settings, monkeypatch):
+    """Same draws, same losses and parameters within float32's rounding, where numba is not installed."""
+    pytest.importorskip("numba")
+    features, found = torch.rand(5, 8, 8, 256, generator=torch.Generator().manual_seed(8)), []
+    for loops in (compiled._loops, lambda: None):
+        monkeypatch.setattr(compiled, "_loops", loops)
+        _, trainer = aligned("ours", loss_at, settings, tau=0.0, seed=5)
+        trainer.head.float()
+        trainer.weights = trainer.weights.float()
+        torch.manual_seed(6)
+        trainer.step(features, pictures(), log := defaultdict(list))
+        found.append(({name: torch.tensor([float(v) for v in values]) for name, values in log.items()}, _ours(trainer)))
+    (losses, ours), (others, without) = found
+    assert len(losses["recursion"]) >= 2
+    torch.testing.assert_close(losses, others, rtol=1e-4, atol=1e-5)
+    for a, b in zip(ours, without, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
 # ---- the benchmark itself --------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import signal
 import tempfile
 import threading
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import nn
 
-from zs3lib import Run, devices, draws, evaluate, losses, stage1
+from zs3lib import Run, devices, draws, evaluate, losses, stage1, threads
 from zs3lib.adam import Adam, adamw
 from zs3lib.cells import Cells
 from zs3lib.data import loading
@@ -46,8 +48,8 @@ def blobs(count, size, classes, seed=0, void=True):
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("height, width, size, classes", [(10, 10, 40, 21), (7, 9, 33, 5), (1, 4, 8, 3), (6, 6, 6, 4)])
-@pytest.mark.parametrize("reduction, scale", [("mean", 5), ("sum", 5), ("mean", 60)])  # 60: cells far apart
-def test_pixel_loss_is_torchs(height, width, size, classes, reduction, scale, align_corners):
+@pytest.mark.parametrize("scale", [5, 60])  # 60: cells far apart
+def test_pixel_loss_is_torchs(height, width, size, classes, scale, align_corners):
     generator = torch.Generator().manual_seed(1)
     logits = (scale * torch.randn(3, height, width, classes, generator=generator, dtype=torch.float64)).requires_grad_()
     labels = blobs(3, size, classes)
@@ -58,11 +60,10 @@ def test_pixel_loss_is_torchs(height, width, size, classes, reduction, scale, al
         logits.permute(0, 3, 1, 2), labels.shape[1:], mode="bilinear", align_corners=align_corners
     )
     plain = F.cross_entropy(upsampled, labels.long(), weights[:classes], ignore_index=255, reduction="sum")
-    if reduction == "mean":
-        plain = plain / weights[labels.long()].sum().clamp_min(1)
+    plain = plain / weights[labels.long()].sum().clamp_min(1)
     (slope,) = torch.autograd.grad(plain, logits)
     for block in (1, 999, None):
-        loss = pixel_loss(logits, labels, weights, reduction=reduction, align_corners=align_corners, block=block)
+        loss = pixel_loss(logits, labels, weights, align_corners=align_corners, block=block)
         torch.testing.assert_close(loss, plain, rtol=1e-10, atol=0)
         torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], slope, rtol=1e-9, atol=1e-12)
 
@@ -201,7 +202,7 @@ def test_a_classifiers_step_without_cells_has_no_gradient():
 
 def without_loops(monkeypatch, *modules):
     for module in modules:
-        monkeypatch.setattr(module, "loops_for", lambda _: None)
+        monkeypatch.setattr(module, "loops_for", lambda *_: None)
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
@@ -251,7 +252,7 @@ def test_what_is_not_finite_is_not_lost_in_the_loops(bad):
 
 
 def test_work_is_shared_by_torchs_threads_and_errors_come_back():
-    done, threads = [], torch.get_num_threads()
+    done, before = [], torch.get_num_threads()
     shared(lambda i: done.append((i, torch.is_grad_enabled(), torch.ones(70_000).sum().item())), 7)
     assert sorted(done) == [(i, False, 70_000.0) for i in range(7)] and torch.is_grad_enabled()
 
@@ -262,7 +263,43 @@ def test_work_is_shared_by_torchs_threads_and_errors_come_back():
     with pytest.raises(KeyboardInterrupt, match="three"):
         shared(fail, 5)
     shared(fail, 0)
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == before
+
+
+def test_ctrl_c_in_shared_work_waits_for_its_end_and_is_not_lost():
+    for where in range(4):
+        done = []
+
+        def interrupted(i, done=done, where=where):
+            if i == where:
+                os.kill(os.getpid(), signal.SIGINT)
+            torch.ones(200, 200) @ torch.ones(200, 200)
+            done.append(i)
+
+        with pytest.raises(KeyboardInterrupt):
+            shared(interrupted, 4)
+        if torch.get_num_threads() > 1 and threads._parallel():
+            assert sorted(done) == [0, 1, 2, 3]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("mode", ["cells", "pixels"])
+@pytest.mark.parametrize("count", [0, 192, 256])
+def test_the_classifiers_step_takes_any_number_of_cells_off_the_cpu(mode, count):
+    """A device without memory stands for a GPU: there all generated cells are one block."""
+    head = Head(words=torch.randn(5, 300)).to("meta")
+    real, weights = [torch.empty(64, 256, device="meta")], torch.ones(256, device="meta")
+    invented = torch.randint(5, (count,)).to(torch.uint8)
+    step = Cells(head, real, invented)
+    assert len(step.blocks) == len(step.sizes) == len(step.void) == 1 + (count > 0)
+    if mode == "cells":
+        sums = step.at_cells(torch.zeros(64 + count, dtype=torch.uint8), weights)
+    else:
+        images = 1 + count // 64
+        labels = torch.zeros(images, 32, 32, dtype=torch.uint8, device="meta")
+        sums = step.at_pixels(labels, torch.Size((images, 8, 8)), weights, False)
+    step.finish(sums[1])
+    assert sums.shape == (2,) and head.classifier.weight.grad.shape == (5, 256)
 
 
 @pytest.mark.parametrize("normal, mean, std", [(True, 0, 1), (False, 0.5, 12**-0.5)])
@@ -316,7 +353,7 @@ def test_words_are_splitmix64s():
 def test_compiled_draws_are_those_without(dtype, monkeypatch):
     pytest.importorskip("numba")
     options, found = dict(device=torch.device("cpu"), dtype=dtype), []
-    for loops in (draws.loops_for, lambda _: None):
+    for loops in (draws.loops_for, lambda *_: None):
         monkeypatch.setattr(draws, "loops_for", loops)
         torch.manual_seed(3)
         found.append((draws.normal_or_uniform(77, 301, normal=True, **options), draws.kept_half(77, 257, **options)))

@@ -36,7 +36,8 @@ class Adam(torch.optim.Adam):
 def adamw(groups: list[dict], weight_decay: float) -> torch.optim.AdamW:
     """Torch's fused AdamW; parameters that are stored channels last are updated where they are.
 
-    On a CPU it would copy each of them, its gradient and its moments to another order and back at every step.
+    On a CPU it would copy each of them, its gradient and its moments to another order and back at every step. Clear
+    gradients by the model's `zero_grad`: the optimiser knows views of its parameters.
     """
     pairs = []
 
@@ -51,7 +52,12 @@ def adamw(groups: list[dict], weight_decay: float) -> torch.optim.AdamW:
         for p, view in pairs:
             view.grad = None if p.grad is None else p.grad.permute(0, 2, 3, 1).contiguous()
 
+    def take_gradients(*_: object) -> None:  # or they would stay in memory until the next step
+        for _, view in pairs:
+            view.grad = None
+
     groups = [group | {"params": [in_order(p) for p in group["params"]]} for group in groups]
     optimiser = torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
     optimiser.register_step_pre_hook(give_gradients)
+    optimiser.register_step_post_hook(take_gradients)
     return optimiser

@@ -1,7 +1,8 @@
 """The classifier step of stage 2 (Sec. III) over feature cells, real and generated, block by block.
 
-Logits and gradient are two matrix products over each cell's feature. Here a block of cells is read, or generated, once and
-used for both while it is in a core's cache, without autograd. Blocks are shared out among threads.
+Logits and gradient are two matrix products over each cell's feature. Where labels are at the cells' own resolution a block
+is read, or generated, and used for both while it is in a core's cache; where they are at the image's, all blocks are kept
+until the upsampled loss is known. Autograd is not asked. On a CPU blocks are shared out among threads.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Cells:
         layers = [(self.weight, self.bias), (self.joint, torch.addmv(self.bias, self.weight, last.bias))]
         self.layers = [(w.to(self.dtype), b.unsqueeze(1)) for w, b in layers]  # of real features, of hidden layers
         cpu, void = self.weight.device.type == "cpu", invented == VOID
-        rows = rows_of(len(invented)) if cpu else len(invented)
+        rows = rows_of(len(invented)) if cpu else len(invented) + -len(invented) % 256  # one block, rounded up
+        self.threads = None if cpu else 1
         parts = [part for x in real for part in x.tensor_split(-(-len(x) // ROWS) if cpu else 1)]
         hidden = head.generator.hidden_blocks(head.words, invented.masked_fill(void, 0), self.dtype, rows)
         self.blocks: list[Callable[[], Tensor]] = [partial(self._read, part) for part in parts] + hidden
@@ -91,7 +93,7 @@ class Cells:
             sums[i] = softmax_loss(z, label.to(z.device, non_blocking=True), weights)
             self.learn(i, x, z)
 
-        shared(block, len(self.blocks))
+        shared(block, len(self.blocks), self.threads)
         return torch.stack(sums).sum(0) if sums else torch.zeros(2)
 
     def at_pixels(self, labels: Tensor, shape: torch.Size, weights: Tensor, align_corners: bool) -> Tensor:
@@ -109,8 +111,8 @@ class Cells:
             slope = slopes[i].contiguous()
             self.learn(i, given[i], F.pad(slope, (0, len(given[i]) - self.sizes[i])))
 
-        shared(forward, len(self.blocks))
+        shared(forward, len(self.blocks), self.threads)
         sums, slope = upsampled_loss(logits.unflatten(1, shape).movedim(0, -1), labels, weights, align_corners)
         slopes = slope.movedim(-1, 0).flatten(1).split(self.sizes, 1)
-        shared(backward, len(self.blocks))
+        shared(backward, len(self.blocks), self.threads)
         return sums

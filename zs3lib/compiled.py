@@ -18,6 +18,6 @@ def _loops() -> ModuleType | None:
     return loops
 
 
-def loops_for(x: Tensor) -> ModuleType | None:
-    """The compiled loops where they take x: on a CPU with numba installed, and not in double precision. Else None."""
-    return _loops() if x.device.type == "cpu" and x.dtype != torch.float64 else None
+def loops_for(x: Tensor, *types: torch.dtype) -> ModuleType | None:
+    """The compiled loops where numba is installed and x is on a CPU and of one of the types, by default float32, or None."""
+    return _loops() if x.device.type == "cpu" and x.dtype in (types or (torch.float32,)) else None

@@ -71,7 +71,7 @@ def _choose(table: Tensor, count: int, start: int | None) -> Tensor:
     per = 64 // bits  # rows that a word of 64 bits chooses
     words = -(-rows // per)
     wide = WIDE.get(group * table.element_size())
-    if wide and (loops := loops_for(table)):
+    if wide and (loops := loops_for(table, table.dtype)):
         chosen = table.new_empty(words * per, group)
         loops.choose(start, table.view(wide).flatten().numpy(), bits, chosen.view(wide).flatten().numpy())
     else:

@@ -110,7 +110,7 @@ class Generator(nn.Module):
         def make(of: Tensor, seeds: tuple[int, int]) -> Tensor:
             noise, kept = self.draw(len(of), dtype, seeds)
             hidden = noise @ noise_weight
-            if dtype == torch.bfloat16 and (loops := loops_for(hidden)):
+            if loops := loops_for(hidden, torch.bfloat16):
                 bits = (t.view(torch.uint16).numpy() for t in (hidden, kept))
                 loops.activate_bits(*bits, parts.numpy(), of.numpy(), np.float32(SLOPE))
                 return hidden

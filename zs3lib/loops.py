@@ -1,7 +1,8 @@
 """Stage 2's innermost loops, compiled by numba: what torch does in a dozen passes over a matrix is one pass here.
 
-On a CPU alone and in float32; `compiled.loops_for` says where. Elsewhere torch's own operations do the same (and say it more
-plainly): `losses._pull` and `pixel_loss._block`. What is not a number stays so: losses are checked for it.
+On a CPU alone, in float32 (random numbers and hidden layers also in bfloat16); `compiled.loops_for` says where. Elsewhere
+torch's own operations do the same, and say it more plainly: `losses._pull`, `pixel_loss._block`. What is not a number stays
+so: losses are checked for it.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def back(gradient, hidden, kept, slope, sums):
 
 @numba.njit(**_options)
 def activate_bits(before, kept, words, index, slope):
-    """LeakyReLU(before + words[index]) and dropout in place, of bfloat16 as its bits: see `Generator.hidden_of`.
+    """LeakyReLU(before + words[index]) and dropout in place, of bfloat16 as its bits: see `Generator.hidden_blocks`.
 
     Arguments: before, kept (n, width) uint16; words (C, width) float32; index (n,).
     """

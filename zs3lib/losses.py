@@ -120,12 +120,13 @@ class _SquaredDiscrepancy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor, wx: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
         ctx.split = len(x) if ctx.needs_input_grad[0] else 0
-        first = len(x) - ctx.split
-        own = target(x, wx, bandwidths=bandwidths).own if first else 0.0
-        z, w = torch.cat([x, y]), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
-        z = z - x.mean(0)
-        value, pulls = _pull(z, torch.linalg.vecdot(z, z), w, first, own, bandwidths, root=False)
-        ctx.save_for_backward(pulls @ z)
+        if not ctx.split:
+            value, slope = with_slope(target(x, wx, bandwidths=bandwidths), y, bandwidths=bandwidths, root=False)
+        else:
+            z, w = torch.cat([x, y]) - x.mean(0), torch.cat([wx, wx.new_full((len(y),), -1.0 / len(y))])
+            value, pulls = _pull(z, torch.linalg.vecdot(z, z), w, 0, 0.0, bandwidths, root=False)
+            slope = pulls @ z
+        ctx.save_for_backward(slope)
         return value
 
     @staticmethod
@@ -143,7 +144,7 @@ def with_slope(
     Arguments:
         of: what y is to match, one set (`target`).
         y: generated features, (M, D) float.
-        bandwidths, root: as in `mmd`.
+        bandwidths, root: as in `mmd`, and in `target`.
 
     Returns: the loss, a scalar, and d loss / dy, (M, D).
     """

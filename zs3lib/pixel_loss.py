@@ -89,25 +89,21 @@ def upsampled_loss(
     return torch.stack(sums).sum(0), gradient
 
 
-class _SummedLoss(torch.autograd.Function):
-    """sum over pixels p of w[y_p] (log sum_c exp z_pc - z_py), with its gradient worked out beside the value."""
+class _MeanLoss(torch.autograd.Function):
+    """Mean over pixels p, by w[y_p], of log sum_c exp z_pc - z_py, with its gradient worked out beside the value."""
 
     @staticmethod
-    def forward(
-        ctx, logits: Tensor, labels: Tensor, weights: Tensor, mean: bool, align_corners: bool, block: int | None
-    ) -> Tensor:
+    def forward(ctx, logits: Tensor, labels: Tensor, weights: Tensor, align_corners: bool, block: int | None) -> Tensor:
         sums, gradient = upsampled_loss(logits, labels, weights, align_corners, block)
         total, weight = sums.to(logits.dtype)
-        if mean:
-            weight = weight.clamp_min(1)  # a batch of void alone: zero, not 0 / 0
-            total, gradient = total / weight, gradient.div_(weight)
-        ctx.save_for_backward(gradient)
-        return total
+        weight = weight.clamp_min(1)  # a batch of void alone: zero, not 0 / 0
+        ctx.save_for_backward(gradient.div_(weight))
+        return total / weight
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        return grad * ctx.saved_tensors[0], None, None, None, None, None
+        return grad * ctx.saved_tensors[0], None, None, None, None
 
 
 def _block(z: Tensor, labels: Tensor, weights: Tensor, near: bool) -> Tensor:
@@ -141,20 +137,18 @@ def pixel_loss(
     labels: Tensor,
     weights: Tensor,
     *,
-    reduction: str = "mean",
     align_corners: bool = False,
     block: int | None = None,
 ) -> Tensor:
-    """Cross-entropy of bilinearly upsampled logits, the same as torch's of F.interpolate's within float32's rounding.
+    """Mean cross-entropy of bilinearly upsampled logits, the same as torch's of F.interpolate's within float32's rounding.
 
     Arguments:
         logits: (B, h, w, C) float.
         labels: (B, H, W) uint8, 255 is void.
         weights: weight of each label, (256,) float; 0 for void.
-        reduction: "sum", or "mean" over the pixels' weights; a batch of void alone is 0.
         align_corners: as for F.interpolate.
         block: upsampled logits held at a time; by default what suits the device's caches. It changes rounding alone.
 
-    Returns: a scalar.
+    Returns: a scalar, the sum over the pixels divided by that of their weights; 0 for a batch of void alone.
     """
-    return _SummedLoss.apply(logits, labels, weights, reduction == "mean", align_corners, block)
+    return _MeanLoss.apply(logits, labels, weights, align_corners, block)

@@ -43,7 +43,7 @@ STAGE2_SETTINGS = (
     "shared_views", "cell_stride", "generator_lr", "samples", "tau", "gamma", "noise", "word_norm", "mmd_root", "zs_weights",
     "pseudo", "protocol",
 )  # fmt: skip
-STAGE1_CODE = ("deeplab", "stage1", "pixel_loss", "loops", "data/loading", "data/segmentation", "data/sbd")
+STAGE1_CODE = ("deeplab", "stage1", "adam", "pixel_loss", "loops", "data/loading", "data/segmentation", "data/sbd")
 STAGE2_CODE = (
     "features", "head", "generator", "draws", "layout", "losses", "pixel_loss", "cells", "loops", "adam", "stage2",
     "data/strict",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
@@ -48,13 +51,30 @@ def _parallel() -> Callable | None:
     return entry
 
 
-def shared(work: Callable[[int], object], count: int) -> None:
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C meanwhile is answered afterwards: an exception on the way into a C library's callback would be dropped."""
+    handler, arrived = signal.getsignal(signal.SIGINT), []
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *what: arrived.append(what))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if arrived:
+        handler(*arrived[0])
+
+
+def shared(work: Callable[[int], object], count: int, threads: int | None = None) -> None:
     """work(0), ..., work(count - 1), side by side on the threads torch computes with; within each torch uses one.
 
     On torch's own threads, since these keep a core busy while they wait for torch: others would have to share it with them.
-    Where they cannot be had, one after the other. An error is raised when all threads are done.
+    Where they cannot be had, one after the other. An error is raised when all threads are done. `threads`: at most so many.
     """
-    threads, todo, errors = min(count, torch.get_num_threads()), iter(range(count)), []
+    todo, errors = iter(range(count)), []
+    threads = min(count, threads or torch.get_num_threads())
     parallel = _parallel() if threads > 1 else None
 
     def part(_: object) -> None:
@@ -62,9 +82,13 @@ def shared(work: Callable[[int], object], count: int) -> None:
             with torch.no_grad():
                 for i in todo:
                     work(i)
-        except BaseException as error:  # Ctrl-C too: nothing may leave a thread of OpenMP's by an exception
+        except BaseException as error:  # nothing may leave a thread of OpenMP's by an exception
             errors.append(error)
 
-    part(None) if parallel is None else parallel(_PART(part), None, threads, 0)
+    if parallel is None:
+        part(None)
+    else:
+        with _interrupts_held():
+            parallel(_PART(part), None, threads, 0)
     if errors:
         raise errors[0]
