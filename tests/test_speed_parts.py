@@ -266,7 +266,15 @@ def test_work_is_shared_by_torchs_threads_and_errors_come_back():
     assert torch.get_num_threads() == before
 
 
-def test_ctrl_c_in_shared_work_waits_for_its_end_and_is_not_lost():
+@pytest.fixture
+def answered_ctrl_c():
+    """Python's own answer to Ctrl-C, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_shared_work_waits_for_its_end_and_is_not_lost(answered_ctrl_c):
     for where in range(4):
         done = []
 
