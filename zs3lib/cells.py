@@ -42,15 +42,14 @@ class Cells:
         layers = [(self.weight, self.bias), (self.joint, torch.addmv(self.bias, self.weight, last.bias))]
         self.layers = [(w.to(self.dtype), b.unsqueeze(1)) for w, b in layers]  # of real features, of hidden layers
         cpu, void = self.weight.device.type == "cpu", invented == VOID
-        rows = rows_of(len(invented)) if cpu else len(invented) + -len(invented) % 256  # one block, rounded up
+        rows = rows_of(len(invented)) if cpu else 1 << 30  # elsewhere than on a CPU one block
         self.threads = None if cpu else 1
         parts = [part for x in real for part in x.tensor_split(-(-len(x) // ROWS) if cpu else 1)]
         hidden = head.generator.hidden_blocks(head.words, invented.masked_fill(void, 0), self.dtype, rows)
         self.blocks: list[Callable[[], Tensor]] = [partial(self._read, part) for part in parts] + hidden
-        self.void = [None] * len(parts) + [
-            part.to(self.weight.device) if part.any() else None for part in void.split(rows)[: len(hidden)]
-        ]
-        self.sizes = [len(part) for part in parts] + [len(part) for part in void.split(rows)][: len(hidden)]
+        voids = void.split(rows)[: len(hidden)]
+        self.void = [None] * len(parts) + [part.to(self.weight.device) if part.any() else None for part in voids]
+        self.sizes = [len(part) for part in [*parts, *voids]]
         self.real = len(parts)
         self.slopes: list[tuple[Tensor, ...]] = [()] * len(self.blocks)
 
