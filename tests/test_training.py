@@ -144,8 +144,9 @@ def test_a_loss_that_is_not_finite_stops_stage_2_naming_the_step_the_images_and_
     finished, kind, tmp_path, monkeypatch
 ):
     trainer, _, _ = crafted(finished, "ours", [1], batch_size=5, stage2_epochs=2)
-    name = {"generator": "_fit", "classifier": "_classify", "recursion": "_recurse"}[kind]
-    original, step, batches = getattr(trainer, name), trainer.step, []
+    name = {"generator": "fit", "classifier": "_classify", "recursion": "_recurse"}[kind]
+    owner = trainer.generator_step if kind == "generator" else trainer
+    original, step, batches = getattr(owner, name), trainer.step, []
     monkeypatch.setattr(trainer, "step", lambda *arguments: batches.append(1) or step(*arguments))
 
     def spoiled(*arguments):
@@ -154,9 +155,10 @@ def test_a_loss_that_is_not_finite_stops_stage_2_naming_the_step_the_images_and_
         if kind == "recursion":
             original(*arguments)
             return arguments[-1]["recursion"].append(torch.tensor(float("nan") if late else 1.0))
-        return original(*arguments) * (float("nan") if late else 1.0)
+        found, factor = original(*arguments), float("nan") if late else 1.0
+        return [loss * factor for loss in found] if kind == "generator" else found * factor
 
-    monkeypatch.setattr(trainer, name, spoiled)
+    monkeypatch.setattr(owner, name, spoiled)
     with pytest.raises(ZS3Error) as caught:
         train_head(trainer, folder=tmp_path, key="key")
     message = str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.adam import adam
@@ -16,6 +17,7 @@ class Adam(torch.optim.Adam):
     def __init__(self, parameters, lr: float):
         super().__init__(parameters, lr=lr, fused=True)
         self.found_inf: torch.Tensor | None = None
+        self.arrays: list[tuple[np.ndarray, ...]] | None = None  # the state's memory
 
     @torch.no_grad()
     def step(self) -> None:
@@ -31,6 +33,26 @@ class Adam(torch.optim.Adam):
             parameters, [p.grad for p in parameters], average, square, [], steps, fused=True, found_inf=self.found_inf,
             amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"], maximize=False,
         )  # fmt: skip
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self.arrays = None
+
+    def ahead(self, steps: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], tuple[float, ...], int]:
+        """For who computes the next steps on the CPU himself: both moments of each parameter; lr, beta1, beta2 and eps; the
+        first step's number. The steps are counted as taken."""
+        (group,) = self.param_groups
+        if self.arrays is None:
+            for p in group["params"]:
+                if p not in self.state:
+                    zeros = torch.zeros_like(p), torch.zeros_like(p)
+                    self.state[p] = dict(zip(("step", "exp_avg", "exp_avg_sq"), (torch.zeros(()), *zeros)))
+            states = [self.state[p] for p in group["params"]]
+            self.arrays = [tuple(s[name].numpy() for s in states) for name in ("exp_avg", "exp_avg_sq", "step")]
+        averages, squares, counts = self.arrays
+        for count in counts:
+            count += steps
+        return averages, squares, (group["lr"], *group["betas"], group["eps"]), int(counts[0]) - steps + 1
 
 
 def adamw(groups: list[dict], weight_decay: float) -> torch.optim.AdamW:

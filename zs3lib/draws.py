@@ -46,7 +46,7 @@ class Draws(NamedTuple):
     noise: Tensor  # (n, word_dim)
     kept: Tensor  # what dropout multiplies the hidden layer by, 0 or 2, (n, width)
 
-    def split(self, n: int) -> list[Draws]:
+    def split(self, n: int | list[int]) -> list[Draws]:
         return [Draws(*parts) for parts in zip(self.noise.split(n), self.kept.split(n))]
 
 

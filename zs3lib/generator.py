@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .compiled import loops_for
+from .compiled import array, loops_for
 from .deeplab import FEATURE_DIM
-from .draws import Draws, kept_half, normal_or_uniform, seed
+from .draws import Draws, kept_half, normal_or_uniform
 from .errors import ZS3Error
 
 NOISES = ("gaussian", "uniform")
@@ -34,6 +32,10 @@ class Generated(NamedTuple):
     word: Tensor  # (word_dim,)
     drawn: Draws
     hidden: Tensor  # after LeakyReLU and dropout, (n, 256)
+
+    def split(self, n: int) -> list[Generated]:
+        parts = zip(self.features.split(n), self.drawn.split(n), self.hidden.split(n))
+        return [Generated(features, self.word, drawn, hidden) for features, drawn, hidden in parts]
 
 
 class Generator(nn.Module):
@@ -79,6 +81,10 @@ class Generator(nn.Module):
     def _kept(self, n: int, dtype: torch.dtype, start: int | None = None) -> Tensor:
         return kept_half(n, len(self.bias), device=self.bias.device, dtype=dtype, start=start)
 
+    def word_parts(self, words: Tensor) -> Tensor:
+        """What word vectors, (C, word_dim), add to the hidden layer, (C, hidden): once for a class, not for each feature."""
+        return F.linear(words, self.word_weight, self.bias)
+
     def forward(self, words: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """Generate one feature per row of `noise`.
 
@@ -89,57 +95,52 @@ class Generator(nn.Module):
 
         Returns: features (N, 256), or as long as `features` says.
         """
-        word_part = F.linear(words, self.word_weight, self.bias)  # once for each class, not once for each feature
-        if len(words) == 1:
-            hidden = F.linear(noise, self.noise_weight, word_part[0])
-        else:
-            hidden = F.linear(noise, self.noise_weight) + word_part[index]
+        parts = self.word_parts(words)
+        hidden = F.linear(noise, self.noise_weight) + (parts if len(words) == 1 else parts[index])
         hidden = F.leaky_relu(hidden, SLOPE, inplace=True)
         return self.output(hidden * self._kept(len(hidden), hidden.dtype) if self.training else hidden)
 
     @torch.no_grad()
-    def hidden_blocks(self, words: Tensor, index: Tensor, dtype: torch.dtype, rows: int) -> list[Callable[[], Tensor]]:
-        """Hidden layers of a feature of words[i] for each i of index, (N,) on the CPU, in `dtype`; without gradient.
+    def hidden(self, drawn: Draws, noise_weight: Tensor, parts: Tensor, index: Tensor | None = None) -> Tensor:
+        """The hidden layer after LeakyReLU and dropout, (n, 256), in the draws' type; without autograd.
 
-        Returns: functions, each making the next `rows`, (rows, 256); the last makes a few more than are left, so that few
-        shapes occur: for each that it meets the CPU's library of matrix products compiles a program, and keeps it.
+        Arguments:
+            drawn: the random numbers of n features.
+            noise_weight: the generator's, in the draws' type.
+            parts: `word_parts`, (C, 256).
+            index: which word each feature is of, (n,) int64 on the CPU; None where C is 1.
         """
-        parts, noise_weight = F.linear(words, self.word_weight, self.bias), self.noise_weight.to(dtype).T
-        index = F.pad(index.long(), (0, -len(index) % 256))
-
-        def make(of: Tensor, seeds: tuple[int, int]) -> Tensor:
-            noise, kept = self.draw(len(of), dtype, seeds)
-            hidden = noise @ noise_weight
-            if loops := loops_for(hidden, torch.bfloat16):
-                bits = (t.view(torch.uint16).numpy() for t in (hidden, kept))
-                loops.activate_bits(*bits, parts.numpy(), of.numpy(), np.float32(SLOPE))
-                return hidden
-            return F.leaky_relu(hidden.add_(parts.to(dtype)[of.to(parts.device)]), SLOPE).mul_(kept)
-
-        # Seeds are drawn here, in order, whichever thread makes which block first.
-        return [partial(make, of, (seed(), seed())) for of in index.split(rows)] if len(index) else []
+        hidden = drawn.noise @ noise_weight.T
+        if loops := loops_for(hidden, torch.float32, torch.bfloat16):
+            index = torch.zeros(len(hidden), dtype=torch.int64) if index is None else index
+            loops.activate(array(hidden), array(drawn.kept), parts.numpy(), index.numpy(), np.float32(SLOPE))
+            return hidden
+        parts = parts.to(hidden.dtype)
+        return F.leaky_relu(hidden.add_(parts if index is None else parts[index.to(parts.device)]), SLOPE).mul_(
+            drawn.kept
+        )
 
     @torch.no_grad()
     def generate(self, word: Tensor, drawn: Draws) -> Generated:
         """Features of one word, (word_dim,), with what `backward` needs: a training step without autograd, whose
-        bookkeeping takes as long here as the small products it keeps the books of."""
-        hidden = torch.addmm(torch.addmv(self.bias, self.word_weight, word), drawn.noise, self.noise_weight.T)
-        if loops := loops_for(hidden):
-            loops.activate(hidden.numpy(), drawn.kept.numpy(), np.float32(SLOPE))
-        else:
-            hidden = F.leaky_relu(hidden, SLOPE).mul_(drawn.kept)
-        return Generated(F.linear(hidden, self.output.weight, self.output.bias), word, drawn, hidden)
+        bookkeeping takes as long here as the small products it keeps the books of.
+
+        Products are computed in the draws' type, as by autocast where that is bfloat16; features are of the weights'.
+        """
+        dtype = drawn.noise.dtype
+        hidden = self.hidden(drawn, self.noise_weight.to(dtype), self.word_parts(word[None]))
+        features = F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype))
+        return Generated(features.to(self.bias.dtype), word, drawn, hidden)
 
     @torch.no_grad()
     def backward(self, made: Generated, slope: Tensor) -> None:
         """Set every parameter's gradient from d loss / d features, (n, features): the chain rule through `generate`."""
-        self.output.weight.grad, self.output.bias.grad = slope.T @ made.hidden, slope.sum(0)
-        before = slope @ self.output.weight
-        if loops := loops_for(before):
-            sums = torch.empty_like(self.bias)
-            loops.back(*(t.numpy() for t in (before, made.hidden, made.drawn.kept)), np.float32(SLOPE), sums.numpy())
-        else:  # what dropout left of the hidden layer has the sign of what LeakyReLU was given
-            before = torch.ops.aten.leaky_relu_backward(before.mul_(made.drawn.kept), made.hidden, SLOPE, True)
-            sums = before.sum(0)
-        self.noise_weight.grad, self.bias.grad = before.T @ made.drawn.noise, sums
+        dtype, own = made.hidden.dtype, self.bias.dtype
+        rounded = slope.to(dtype)
+        self.output.weight.grad, self.output.bias.grad = (rounded.T @ made.hidden).to(own), slope.sum(0)
+        before = (rounded @ self.output.weight.to(dtype)).to(own)
+        # What dropout left of the hidden layer has the sign of what LeakyReLU was given.
+        before = torch.ops.aten.leaky_relu_backward(before.mul_(made.drawn.kept), made.hidden.to(own), SLOPE, True)
+        sums = before.sum(0)
+        self.noise_weight.grad, self.bias.grad = (before.to(dtype).T @ made.drawn.noise).to(own), sums
         self.word_weight.grad = torch.outer(sums, made.word)

@@ -33,7 +33,9 @@ class Layout:
     def __init__(self, labels: Tensor, cells: Tensor, unseen: tuple[int, ...], samples: int):
         self.cells = cells
         pixels, flat = labels.numpy(), cells.flatten(1).numpy()
-        holds = np.any([(pixels == c).any((1, 2)) for c in unseen], axis=0)
+        holds = np.isin(flat, unseen).any(1)
+        for image in np.flatnonzero(~holds):  # what is smaller than a cell counts too
+            holds[image] = any((pixels[image] == c).any() for c in unseen)
         self.seen, self.unseen = np.flatnonzero(~holds).tolist(), np.flatnonzero(holds).tolist()
         self.fits: list[tuple[int, int]] = []
         counts, members = [], []

@@ -41,100 +41,43 @@ def _exp2(t):
     return p * np.int32((whole + 127) << 23).view(f32)
 
 
-@numba.njit(**_options)
-def stack(x, y, centre, x_squares, x_weights, z, squares, w):
-    """Write z = [x; y - centre], |z|^2 and the weights, -1/M for y: see `losses.with_slope`."""
-    n, m, width = len(x), len(y), x.shape[1]
-    for i in range(n):
-        squares[i], w[i] = x_squares[i], x_weights[i]
-        for j in range(width):
-            z[i, j] = x[i, j]
-    for i in range(m):
-        total = f32(0)
-        for j in range(width):
-            z[n + i, j] = y[i, j] - centre[j]
-            total += z[n + i, j] * z[n + i, j]
-        squares[n + i], w[n + i] = total, f32(-1.0 / m)
+@numba.njit(inline="always", **_options)
+def _read(x, bits):
+    """x, or the float32 that bfloat16's bits x stand for."""
+    return np.int32(np.int32(x) << 16).view(f32) if bits else f32(x)
+
+
+@numba.njit(inline="always", **_options)
+def _rounded(x):
+    """bfloat16's bits of x, a number."""
+    bits = np.uint32(f32(x).view(np.uint32))
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
 @numba.njit(**_options)
-def pull(products, squares, w, own, floor, pulls):
-    """`losses._pull` for ZS3Net's bandwidths: returns the loss and writes pulls, as large as products.
-
-    Arguments: floor is that of the root, or below 0 for none.
-    """
-    rows, columns = products.shape
-    first, value = columns - rows, own
-    for i in range(rows):
-        row, out, square = products[i], pulls[i], squares[first + i]
-        for j in range(columns):
-            d = max(square + squares[j] - f32(2) * row[j], f32(0))
-            out[j] = _exp2(d * f32(-0.00901684400555602))  # exp(-d / 160)
-        out[first + i] = f32(1)
-        inside, across, total, each = f32(0), f32(0), f32(0), w[first + i]
-        for j in range(columns):
-            u = out[j]
-            u2 = u * u
-            u4 = u2 * u2
-            u8 = u4 * u4
-            u16 = u8 * u8
-            u40 = u16 * u16 * u8
-            k = w[j] * (u + u2 + u4 + u8 + u16 + u40)
-            inside += k
-            across += k if j < first else f32(0)
-            p = w[j] * (u + f32(2) * u2 + f32(4) * u4 + f32(8) * u8 + f32(16) * u16 + f32(40) * u40)
-            p = f32(0) if j == first + i else p  # none pulls at itself
-            out[j] = each * p
-            total += p
-        out[first + i] = -each * total
-        value += each * (inside + across) + f32(0) * square
-    scale = f32(0.025)  # 2 / 80
-    if floor >= 0:
-        root = f32(np.sqrt(max(value, floor)))
-        scale = scale * f32(0.5) / root if value >= floor else f32(0) * value
-        value = root + f32(0) * value
-    for i in range(rows):
-        out = pulls[i]
-        for j in range(columns):
-            out[j] *= scale
-    return value
+def narrow(x, out):
+    """Write float16's bits x, (n,), as bfloat16's: exponents differ by 112."""
+    for i in range(len(x)):
+        half = np.uint32(x[i])
+        size = np.uint32((half & np.uint32(0x7FFF)) << np.uint32(13)).view(f32) * f32(2.0**112)
+        out[i] = _rounded(size) | np.uint16(half & np.uint32(0x8000))
 
 
 @numba.njit(**_options)
-def activate(before, kept, slope):
-    """LeakyReLU and dropout in place, (n, width): see `generator.Generator.generate`."""
-    for i in range(len(before)):
-        row, own = before[i], kept[i]
-        for j in range(len(row)):
-            row[j] *= own[j] * (f32(1) if row[j] > 0 else slope)
+def activate(before, kept, words, index, slope):
+    """LeakyReLU(before + words[index]) and dropout in place: see `generator.Generator.hidden`.
 
-
-@numba.njit(**_options)
-def back(gradient, hidden, kept, slope, sums):
-    """The chain rule through `activate` in place, and the sums of the columns: see `generator.Generator.backward`."""
-    for j in range(len(sums)):
-        sums[j] = f32(0)
-    for i in range(len(gradient)):
-        row, own, result = gradient[i], kept[i], hidden[i]
-        for j in range(len(row)):
-            row[j] *= own[j] * (f32(1) if result[j] > 0 else slope)
-            sums[j] += row[j]
-
-
-@numba.njit(**_options)
-def activate_bits(before, kept, words, index, slope):
-    """LeakyReLU(before + words[index]) and dropout in place, of bfloat16 as its bits: see `Generator.hidden_blocks`.
-
-    Arguments: before, kept (n, width) uint16; words (C, width) float32; index (n,).
+    Arguments: before, kept (n, width) float32, or uint16 for bfloat16's bits; words (C, width) float32; index (n,).
     """
     for i in range(len(before)):
         row, own, word = before[i], kept[i], words[index[i]]
         for j in range(len(row)):
-            x = np.int32(np.int32(row[j]) << 16).view(f32) + word[j]
-            x *= np.int32(np.int32(own[j]) << 16).view(f32) * (f32(1) if x > 0 else slope)
-            bits = np.uint32(f32(x).view(np.uint32))
-            rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-            row[j] = np.uint16(rounded)
+            x = _read(row[j], before.itemsize == 2) + word[j]
+            x *= _read(own[j], kept.itemsize == 2) * (f32(1) if x > 0 else slope)
+            if before.itemsize == 2:
+                row[j] = _rounded(x)
+            else:
+                row[j] = x
 
 
 @numba.njit(**_options)

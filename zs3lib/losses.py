@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiled import loops_for
-
 BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # s of exp(-|x - y|^2 / (2 s)), ZS3Net's
 # sqrt's slope is infinite at 0, where float32's rounding of MMD^2 is about 1e-6: below, the loss is flat.
 FLOOR = 1e-6
@@ -91,12 +89,7 @@ def _pull(
 
     Returns: the loss; P, (M, N + M), with d loss / dy = P z. For MMD^2 = w' K w that is 4 w_i sum_j w_j k'_ij (z_i - z_j).
     """
-    rows, zs3net = z[first:], tuple(bandwidths) == BANDWIDTHS
-    if zs3net and (loops := loops_for(z)):
-        products = rows @ z.T
-        pulls = torch.empty_like(products)
-        parts = (part.numpy() for part in (products, squares, w))
-        return torch.tensor(loops.pull(*parts, float(own), FLOOR if root else -1.0, pulls.numpy())), pulls
+    rows = z[first:]
     d = torch.addmm(squares[first:, None] + squares, rows, z.T, alpha=-2).clamp_min_(0)
     d[:, first:].fill_diagonal_(0)  # exact, where rounding would grow with the square of the features' size
     terms = _gaussians(d, bandwidths)
@@ -148,14 +141,9 @@ def with_slope(
 
     Returns: the loss, a scalar, and d loss / dy, (M, D).
     """
-    if loops := loops_for(y):
-        count = len(of.x) + len(y)
-        z, squares, w = y.new_empty(count, y.shape[1]), y.new_empty(count), y.new_empty(count)
-        loops.stack(*(t.numpy() for t in (of.x, y, of.centre, of.squares, of.weights, z, squares, w)))
-    else:
-        y = y - of.centre
-        z, squares = torch.cat([of.x, y]), torch.cat([of.squares, torch.linalg.vecdot(y, y)])
-        w = torch.cat([of.weights, of.weights.new_full((len(y),), -1.0 / len(y))])
+    y = y - of.centre
+    z, squares = torch.cat([of.x, y]), torch.cat([of.squares, torch.linalg.vecdot(y, y)])
+    w = torch.cat([of.weights, of.weights.new_full((len(y),), -1.0 / len(y))])
     loss, pulls = _pull(z, squares, w, len(of.x), of.own, bandwidths, root)
     return loss, pulls @ z
 

@@ -6,6 +6,8 @@ ZS3Net, recursive training and its equal-weight ablation are one loop. Read `Tra
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import checkpoints
-from .adam import Adam
 from .cells import Cells
 from .classes import VOID, Split
 from .data.loading import stream
@@ -22,10 +23,10 @@ from .devices import device, half
 from .draws import Draws
 from .features import FeatureCache, at_feature_resolution
 from .finite import check_finite, together
-from .generator import Generated
+from .generator_step import GeneratorStep
 from .head import Head
 from .layout import Layout
-from .losses import Target, target, with_slope
+from .losses import Target
 from .settings import Settings
 from .stage1 import poly
 
@@ -45,7 +46,8 @@ class Trainer:
         self.device = device(settings)
         torch.manual_seed(stream(settings.seed, 20))
         self.head = Head(words=words, noise=settings.noise, features=cache.features.shape[-1]).to(self.device)
-        self.generator_optimiser = Adam(self.head.generator.parameters(), lr=settings.generator_lr)
+        self.generator_step = GeneratorStep(self.head.generator, lr=settings.generator_lr, root=settings.mmd_root)
+        self.generator_optimiser = self.generator_step.optimiser
         self.classifier_optimiser = torch.optim.SGD(
             self.head.classifier.parameters(), lr=settings.classifier_lr, momentum=settings.momentum,
             weight_decay=settings.weight_decay, fused=True,
@@ -54,7 +56,10 @@ class Trainer:
         self.schedule = poly(self.classifier_optimiser, settings.stage2_epochs * self.batches)
         self.weights = torch.ones(256, device=self.device)
         self.weights[list(split.unseen)], self.weights[VOID] = settings.unseen_weight, 0
+        self.half = half(self.device, settings)
         self.can_ask = self.device.type == "cpu"  # a GPU would have to be waited for
+        # What the generator's steps compute products in. On a GPU they are too small to gain by less than float32.
+        self.steps_in = self.half if self.can_ask else None
         self.epoch, self.checkpoint = 0, Path()  # the checkpoint: where the state after the last epoch is saved
         self.history: dict[str, list[float]] = {}
 
@@ -73,41 +78,50 @@ class Trainer:
             i, j = torch.randint(n, (2,)).tolist()
             features, cells = features[:, i::n, j::n], cells[:, i::n, j::n]
         layout = Layout(labels, cells, self.split.unseen, self.settings.samples)
-        if self.method != "no_generator":
-            fits, recursions = self._targets(features, layout), set(layout.recursions if self._recursing else ())
-            n = self.settings.samples
-            drawn = iter(self.head.generator.draw((len(fits) + 2 * len(recursions)) * n).split(n))
-            for image, c in sorted(fits.keys() | recursions):
-                if (image, c) in fits:
-                    log["generator"].append(self._fit(c, fits[image, c], next(drawn)))
-                else:
-                    self._recurse(c, next(drawn), next(drawn), log)
-        log["classifier"].append(self._classify(features, labels, layout))
+        teach = self._lessons(features, layout, log) if self.method != "no_generator" else lambda: None
+        log["classifier"].append(self._classify(features, labels, layout, teach))
+
+    def _lessons(self, features: Tensor, layout: Layout, log: dict[str, list[Tensor]]) -> Callable[[], None]:
+        """The generator's steps on a batch, one after the other when called; what they draw at random is drawn here."""
+        n, real = self.settings.samples, self._targets(features, layout)
+        lessons, sizes, first = [], [], 0
+        for image in range(len(layout.cells)):
+            if classes := [c for i, c in layout.fits if i == image]:
+                own = slice(first, first := first + len(classes))
+                lessons.append(partial(self._fit, classes, Target(*(part[own] for part in real))))
+                sizes.append(len(classes) * n)
+            for c in (c for i, c in layout.recursions if i == image and self._recursing):
+                lessons.append(partial(self._recurse, c))
+                sizes.append(2 * n)
+        drawn = self.head.generator.draw(sum(sizes), self.steps_in).split(sizes)
+
+        def teach() -> None:
+            for lesson, draws in zip(lessons, drawn):
+                lesson(draws, log)
+
+        return teach
 
     @property
     def _recursing(self) -> bool:
         return self.method in RECURSIVE and self.epoch >= self.settings.warmup_epochs
 
-    def _targets(self, features: Tensor, layout: Layout) -> dict[tuple[int, int], Target]:
+    def _targets(self, features: Tensor, layout: Layout) -> Target:
         """For each (image, class) to fit what Eq. 1 needs of its real features, `samples` of them."""
         rows = layout.positions.flatten().to(self.device, non_blocking=True)
         vectors = features.flatten(0, 2).index_select(0, rows).to(self.weights.dtype)
         real = vectors.view(*layout.positions.shape, vectors.shape[1])
-        weights = real.new_full(real.shape[:2], 1 / self.settings.samples)
-        return dict(zip(layout.fits, map(Target._make, zip(*target(real, weights)))))
+        return self.generator_step.target(real, real.new_full(real.shape[:2], 1 / self.settings.samples))
 
-    def _fit(self, c: int, real: Target, drawn: Draws) -> Tensor:
-        """Generator step on a seen class: MMD between real and generated features (Eq. 1, Fig. 2a)."""
-        made = self.head.generator.generate(self.head.words[c], drawn)
-        loss, slope = with_slope(real, made.features, root=self.settings.mmd_root)
-        self._update_generator(made, slope)
-        return loss
+    def _fit(self, classes: list[int], real: Target, drawn: Draws, log: dict[str, list[Tensor]]) -> None:
+        """Generator steps on an image's classes: MMD between real and generated features (Eq. 1, Fig. 2a)."""
+        log["generator"] += self.generator_step.fit([self.head.words[c] for c in classes], drawn, real)
 
     @torch.no_grad()
-    def _recurse(self, c: int, first: Draws, second: Draws, log: dict[str, list[Tensor]]) -> None:
+    def _recurse(self, c: int, drawn: Draws, log: dict[str, list[Tensor]]) -> None:
         """Generator step on an unseen class: ZS-MMD towards what the classifier recognises (Eq. 2, Fig. 2b)."""
-        settings, generator = self.settings, self.head.generator
-        pseudo = generator.generate(self.head.words[c], first).features
+        settings = self.settings
+        pseudo, made = self.generator_step.generate(self.head.words[c], drawn).split(settings.samples)
+        pseudo = made.features if settings.pseudo == "same" else pseudo.features
         confidence, predicted = self.head.classifier(pseudo).softmax(1).max(1)
         kept = (predicted == c) & (confidence > settings.tau)
         if self.method == "equal_weight":
@@ -116,30 +130,26 @@ class Trainer:
         log["q"].append(q)
         if self.can_ask and too_few:
             return
-        made = generator.generate(self.head.words[c], second)
-        if settings.pseudo == "same":
-            pseudo = made.features
         weights = confidence * kept
         weights /= weights.sum() if settings.zs_weights == "normalised" else q.clamp_min(1)
-        loss, slope = with_slope(target(pseudo, weights), made.features, root=settings.mmd_root)
-        self._update_generator(made, settings.gamma * slope, skip=None if self.can_ask else too_few)
+        skip = None if self.can_ask else too_few
+        loss = self.generator_step.learn(
+            made, self.generator_step.target(pseudo, weights), factor=settings.gamma, skip=skip
+        )
         log["recursion"].append(loss)
 
-    def _update_generator(self, made: Generated, slope: Tensor, skip: Tensor | None = None) -> None:
-        """One Adam step, or none where `skip` is true: the fused optimiser then leaves weights and moments alone."""
-        self.head.generator.backward(made, slope)
-        self.generator_optimiser.found_inf = None if skip is None else skip.float()  # as mixed precision's scaler does
-        self.generator_optimiser.step()
-
     @torch.no_grad()
-    def _classify(self, features: Tensor, labels: Tensor, layout: Layout) -> Tensor:
-        """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere."""
+    def _classify(self, features: Tensor, labels: Tensor, layout: Layout, teach: Callable[[], None]) -> Tensor:
+        """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere.
+
+        Arguments: teach is called before anything is generated.
+        """
         settings, at_image = self.settings, self.settings.loss_at == "image"
         unseen = layout.unseen if self.method != "no_generator" else []
         invented = layout.cells[unseen].flatten()
         invented = invented if at_image else invented[invented != VOID]
         real = [features[i].flatten(0, 1) for i in layout.seen]
-        cells = Cells(self.head, real, invented, half(self.device, settings))
+        cells = Cells(self.head, real, invented, self.half, teach)
         if at_image:
             images = layout.seen + unseen
             shape = torch.Size((len(images), *layout.cells.shape[1:]))
