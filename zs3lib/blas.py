@@ -10,10 +10,11 @@ import ctypes
 from pathlib import Path
 
 import llvmlite.binding
-import numba
 import numpy as np
 import torch
 from numba import types
+
+from .jit import kernel
 
 
 def _function(name: str) -> types.ExternalFunction | None:
@@ -35,12 +36,12 @@ HAS_BFLOAT16 = _bfloat16 is not None
 _bfloat16 = _bfloat16 or _float32  # never called
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def product(a, b, out, turn_a, turn_b):
     """out = a b, or of a's and b's transposes: all (rows, columns), columns side by side; out float32,
     a and b that, or bfloat16's bits."""
-    letters, sizes, factors = np.empty(2, np.uint8), np.empty(6, np.int32), np.empty(2, np.float32)
-    # Fortran stores columns: it is asked for out' = b' a'.
+    letters, sizes, factors = np.empty(2, np.uint8), np.empty(6, np.int64), np.empty(2, np.float32)
+    # Fortran stores columns: it is asked for out' = b' a'. A BLAS whose integers have 32 bits reads the lower half of these.
     letters[0], letters[1] = ord("T") if turn_b else ord("N"), ord("T") if turn_a else ord("N")
     sizes[0], sizes[1], sizes[2] = out.shape[1], out.shape[0], a.shape[0] if turn_a else a.shape[1]
     sizes[3], sizes[4], sizes[5] = b.strides[0] // b.itemsize, a.strides[0] // a.itemsize, out.strides[0] // 4

@@ -21,7 +21,7 @@ from .draws import Draws, seed
 from .generator import ROWS, rows_of
 from .head import Head
 from .pixel_loss import softmax_loss, upsampled_loss
-from .threads import shared
+from .threads import beside, shared
 
 
 class Cells:
@@ -49,31 +49,32 @@ class Cells:
         cpu, void = self.weight.device.type == "cpu", invented == VOID
         rows = rows_of(len(invented)) if cpu else 1 << 30  # elsewhere than on a CPU one block
         self.threads = None if cpu else 1
-        self.read = [part for x in real for part in x.tensor_split(-(-len(x) // ROWS) if cpu else 1)]
-        self.real = len(self.read)
+        self.features = [part for x in real for part in x.tensor_split(-(-len(x) // ROWS) if cpu else 1)]
+        self.real = len(self.features)
         # The last block is rounded up, so that few shapes occur: for each that it meets the CPU's library of matrix
         # products compiles a program, and keeps it.
         index = F.pad(invented.masked_fill(void, 0).long(), (0, -len(invented) % 256))
-        self.index = index.split(rows) if len(index) else ()
+        self.index = index.to(self.weight.device, non_blocking=True).split(rows) if len(index) else ()
         # Seeds are drawn here, in order, whichever thread makes which block first.
         self.seeds = [(seed(), seed()) for _ in self.index]
         self.drawn: list[Draws | None] = [None] * len(self.index)
         voids = void.split(rows)[: len(self.index)]
         self.void = [None] * self.real + [part.to(self.weight.device) if part.any() else None for part in voids]
-        self.sizes = [len(part) for part in [*self.read, *voids]]
+        self.sizes = [len(part) for part in [*self.features, *voids]]
         self.slopes: list[tuple[Tensor, ...]] = [()] * len(self.sizes)
         self.layers = [(self.weight.to(self.dtype), self.bias.unsqueeze(1))]  # of real features; of hidden layers
 
     def _each(self, block: Callable[[int], None]) -> None:
         """block(i) for every block: real cells and random numbers beside `first`, then generated cells."""
         jobs = [self.first, *(partial(block, i) for i in range(self.real))]
-        if self.threads is None and torch.get_num_threads() > 1:
+        if self.threads is None and beside():  # another thread has time for what the generator is not needed for
             jobs += [partial(self._draw, i) for i in range(len(self.index))]
         shared(lambda i: jobs[i](), len(jobs), self.threads)
         generator, last = self.head.generator, self.head.generator.output
         self.parts, self.noise_weight = generator.word_parts(self.head.words), generator.noise_weight.to(self.dtype)
         self.joint = self.weight @ last.weight
-        self.layers.append((self.joint.to(self.dtype), torch.addmv(self.bias, self.weight, last.bias).unsqueeze(1)))
+        bias = torch.addmv(self.bias, self.weight, last.bias).unsqueeze(1)
+        self.layers = [self.layers[0], (self.joint.to(self.dtype), bias)]
         shared(lambda i: block(self.real + i), len(self.index), self.threads)
 
     def _draw(self, i: int) -> None:
@@ -88,7 +89,7 @@ class Cells:
 
     def _real(self, i: int) -> Tensor:
         """Features of real block i."""
-        x = self.read[i]
+        x = self.features[i]
         if (loops := loops_for(x, torch.float16)) and self.dtype == torch.bfloat16 and x.is_contiguous():
             out = torch.empty_like(x, dtype=self.dtype)
             loops.narrow(*(part.view(torch.uint16).flatten().numpy() for part in (x, out)))

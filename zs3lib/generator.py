@@ -108,7 +108,7 @@ class Generator(nn.Module):
             drawn: the random numbers of n features.
             noise_weight: the generator's, in the draws' type.
             parts: `word_parts`, (C, 256).
-            index: which word each feature is of, (n,) int64 on the CPU; None where C is 1.
+            index: which word each feature is of, (n,) int64; None where C is 1.
         """
         hidden = drawn.noise @ noise_weight.T
         if loops := loops_for(hidden, torch.float32, torch.bfloat16):
@@ -116,9 +116,7 @@ class Generator(nn.Module):
             loops.activate(array(hidden), array(drawn.kept), parts.numpy(), index.numpy(), np.float32(SLOPE))
             return hidden
         parts = parts.to(hidden.dtype)
-        return F.leaky_relu(hidden.add_(parts if index is None else parts[index.to(parts.device)]), SLOPE).mul_(
-            drawn.kept
-        )
+        return F.leaky_relu(hidden.add_(parts if index is None else parts[index]), SLOPE).mul_(drawn.kept)
 
     @torch.no_grad()
     def generate(self, word: Tensor, drawn: Draws) -> Generated:

@@ -1,22 +1,23 @@
 """A generator step of stage 2 (Eqs. 1 and 2, the chain rule, Adam), compiled by numba: see `generator_step`.
 
 Matrix products are BLAS's. Those of the generator's layers take bfloat16's bits where the draws are of that type; MMD, all
-sums, gradients and Adam are in float32. `generator`, `losses` and torch's Adam do the same, and say it more plainly.
+sums, gradients and Adam are in float32, and more is rounded nowhere. `generator`, `losses` and torch's Adam do the same, and
+say it more plainly; in bfloat16 torch's products round their results too.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from .blas import HAS_BFLOAT16, product  # noqa: F401
-from .loops import _options, _read, _rounded, activate
+from .jit import kernel
+from .loops import _read, _rounded, activate
 from .mmd_loops import join, pull, target  # noqa: F401
 
 f32 = np.float32
 
 
-@numba.njit(**_options)
+@kernel
 def round_to(x, low):
     """Write x to low as bfloat16's bits; low of float32 is x itself."""
     if low.itemsize == 2:
@@ -26,7 +27,7 @@ def round_to(x, low):
                 out[j] = _rounded(row[j])
 
 
-@numba.njit(**_options)
+@kernel
 def generate(drawn, word, weights, low, slope, before, hidden, features):
     """`generator.Generator.generate`: writes hidden, (n, width), in the draws' type, and features, (n, 256) float32.
 
@@ -56,7 +57,7 @@ def generate(drawn, word, weights, low, slope, before, hidden, features):
             row[j] += output_bias[j]
 
 
-@numba.njit(**_options)
+@kernel
 def _sums(x, out):
     """Sums of the columns of x."""
     for j in range(len(out)):
@@ -67,7 +68,7 @@ def _sums(x, out):
             out[j] += row[j]
 
 
-@numba.njit(**_options)
+@kernel
 def _adam(p, gradient, average, square, adam):
     """Torch's Adam of flat arrays; adam: step size, 1 / sqrt(1 - beta2^t), eps, 1 - beta1, beta2, 1 - beta2."""
     size, root, eps, new, keep_square, new_square = adam
@@ -78,11 +79,11 @@ def _adam(p, gradient, average, square, adam):
         p[i] -= size * average[i] / (np.sqrt(square[i]) * root + eps)
 
 
-@numba.njit(**_options)
+@kernel
 def _layer(weight, slope, given, average, square, some, adam):
     """Adam's step of a layer whose gradient is slope' given, some rows after the others: it stays in a core's cache."""
     height, width = weight.shape
-    p, average, square = weight.ravel(), average.ravel(), square.ravel()  # the same memory
+    p, average, square = weight.ravel(), average.ravel(), square.ravel()  # the same memory: parameters have no gaps
     for start in range(0, height, len(some)):
         end = min(start + len(some), height)
         gradient = some[: end - start]
@@ -91,13 +92,13 @@ def _layer(weight, slope, given, average, square, some, adam):
         _adam(p[own], gradient.ravel(), average[own], square[own], adam)
 
 
-@numba.njit(**_options)
+@kernel
 def learn(made, real, own, weights, averages, squares, low, spaces, constants, adam, t):
     """`losses.with_slope`, `generator.Generator.backward` and a step of Adam; returns the loss.
 
     Arguments:
         made: noise, kept, word, hidden and features, as `generate` took and wrote them.
-        real, own: `losses.Target` but for its own term; that.
+        real, own: `losses.Target`, its last part apart.
         weights, averages, squares: the generator's, and Adam's two moments of each.
         low, spaces: memory to write to (`GeneratorStep`).
         constants: LeakyReLU's slope, the root's floor (below 0 for none), and what the loss is multiplied by.
@@ -108,7 +109,14 @@ def learn(made, real, own, weights, averages, squares, low, spaces, constants, a
     z, z2, w, products, pulls, slope, before, slope_low, before_low, noises, sums, output, outputs = spaces
     negative, floor, factor = constants
     lr, beta1, beta2, eps = adam
-    now = f32(lr / (1 - beta1**t)), f32((1 - beta2**t) ** -0.5), f32(eps), f32(1 - beta1), f32(beta2), f32(1 - beta2)
+    numbers = (
+        f32(lr / (1 - beta1**t)),
+        f32((1 - beta2**t) ** -0.5),
+        f32(eps),
+        f32(1 - beta1),
+        f32(beta2),
+        f32(1 - beta2),
+    )
     n = len(real[1])
     join(real, features, z, z2, w)
     product(z[n:], z, products, False, True)
@@ -134,15 +142,15 @@ def learn(made, real, own, weights, averages, squares, low, spaces, constants, a
     for i in range(len(word_weight)):  # the gradient is the sums' product with the word vector, never stored whole
         for j in range(len(word)):
             gradient[j] = sums[i] * word[j]
-        _adam(word_weight[i], gradient, averages[0][i], squares[0][i], now)
-    _layer(noise_weight, before_low, noise, averages[1], squares[1], noises, now)
-    _adam(bias, sums, averages[2], squares[2], now)
-    _layer(output_weight, slope_low, hidden, averages[3], squares[3], output, now)
-    _adam(output_bias, outputs, averages[4], squares[4], now)
+        _adam(word_weight[i], gradient, averages[0][i], squares[0][i], numbers)
+    _layer(noise_weight, before_low, noise, averages[1], squares[1], noises, numbers)
+    _adam(bias, sums, averages[2], squares[2], numbers)
+    _layer(output_weight, slope_low, hidden, averages[3], squares[3], output, numbers)
+    _adam(output_bias, outputs, averages[4], squares[4], numbers)
     return loss
 
 
-@numba.njit(**_options)
+@kernel
 def fit(drawn, words, reals, own, made, weights, averages, squares, low, spaces, constants, adam, t, losses):
     """`generate` and `learn` for one target after the other; made: before, hidden and features, written."""
     (noise, kept), (centre, x, x2, xw), (before, hidden, features) = drawn, reals, made

@@ -19,7 +19,7 @@ from .generator import SLOPE, Generated, Generator
 from .losses import FLOOR, Target, target, with_slope
 from .threads import shared
 
-ROWS = 64  # of a layer's gradient at a time
+GRADIENT_ROWS = 64  # of a layer's gradient at a time
 
 
 class GeneratorStep:
@@ -143,7 +143,7 @@ class GeneratorStep:
             z, z2, w, products, pulls, slope, before = (np.empty(shape, np.float32) for shape in shapes)
             low = (x if dtype == torch.float32 else np.empty(x.shape, np.uint16) for x in (slope, before))
             parameters = list(self.generator.parameters())[1:]  # the first's gradient is not stored
-            shapes = (p.shape if p.dim() == 1 else (min(len(p), ROWS), p.shape[1]) for p in parameters)
+            shapes = (p.shape if p.dim() == 1 else (min(len(p), GRADIENT_ROWS), p.shape[1]) for p in parameters)
             sums = (np.empty(shape, np.float32) for shape in shapes)
             self.memory = key, (z, z2, w, products, pulls, slope, before, *low, *sums)
         return self.memory[1]

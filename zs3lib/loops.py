@@ -1,22 +1,21 @@
 """Stage 2's innermost loops, compiled by numba: what torch does in a dozen passes over a matrix is one pass here.
 
-On a CPU alone, in float32 (random numbers and hidden layers also in bfloat16); `compiled.loops_for` says where. Elsewhere
-torch's own operations do the same, and say it more plainly: `losses._pull`, `pixel_loss._block`. What is not a number stays
-so: losses are checked for it.
+On a CPU alone, in float32 (random numbers and hidden layers also in bfloat16, features also in float16);
+`compiled.loops_for` says where. Elsewhere torch's own operations do the same, and say it more plainly: `generator`,
+`pixel_loss._block`. What is not a number stays so: losses are checked for it.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from .jit import kernel
 
 f32 = np.float32
 STRIP = 1024  # pixels at a time, all classes of which stay in a core's cache
-# Sums in any order and fused products; not the flags that would let NaN and infinity be forgotten.
-_options = dict(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
 
 
-@numba.njit(**_options)
+@kernel
 def choose(seed, table, bits, out):
     """Fill out, (n,), with entries of table, (2^bits,), that random words choose: see `draws._choose`."""
     word, mask, shift, per = np.uint64(seed), np.uint64(len(table) - 1), np.uint64(bits), 64 // bits
@@ -30,7 +29,7 @@ def choose(seed, table, bits, out):
             x >>= shift
 
 
-@numba.njit(**_options)
+@kernel
 def _exp2(t):
     """2^t for t <= 0 within float32's rounding, 2^-126 below -126: the power's bits, times a polynomial within a half."""
     t = max(t, f32(-126.0))
@@ -41,29 +40,31 @@ def _exp2(t):
     return p * np.int32((whole + 127) << 23).view(f32)
 
 
-@numba.njit(inline="always", **_options)
+@kernel(inline="always")
 def _read(x, bits):
     """x, or the float32 that bfloat16's bits x stand for."""
     return np.int32(np.int32(x) << 16).view(f32) if bits else f32(x)
 
 
-@numba.njit(inline="always", **_options)
+@kernel(inline="always")
 def _rounded(x):
     """bfloat16's bits of x, a number."""
     bits = np.uint32(f32(x).view(np.uint32))
     return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
-@numba.njit(**_options)
+@kernel
 def narrow(x, out):
-    """Write float16's bits x, (n,), as bfloat16's: exponents differ by 112."""
+    """Write float16's bits x, (n,), as bfloat16's: exponents differ by 112, but for infinity's and NaN's."""
     for i in range(len(x)):
         half = np.uint32(x[i])
         size = np.uint32((half & np.uint32(0x7FFF)) << np.uint32(13)).view(f32) * f32(2.0**112)
-        out[i] = _rounded(size) | np.uint16(half & np.uint32(0x8000))
+        special = np.uint16(0x7FC0) if half & np.uint32(0x3FF) else np.uint16(0x7F80)
+        bits = special if half & np.uint32(0x7C00) == np.uint32(0x7C00) else _rounded(size)
+        out[i] = bits | np.uint16(half & np.uint32(0x8000))
 
 
-@numba.njit(**_options)
+@kernel
 def activate(before, kept, words, index, slope):
     """LeakyReLU(before + words[index]) and dropout in place: see `generator.Generator.hidden`.
 
@@ -80,7 +81,7 @@ def activate(before, kept, words, index, slope):
                 row[j] = x
 
 
-@numba.njit(**_options)
+@kernel
 def _log(x):
     """log x of a normal float32 > 0 within its rounding: the exponent's bits, and 2 artanh of what the mantissa leaves."""
     bits = np.int32(f32(x).view(np.int32) - 0x3F3504F3)  # sqrt(1/2): the mantissa is within a factor sqrt(2) of 1
@@ -91,7 +92,7 @@ def _log(x):
     return f32(bits >> 23) * f32(0.693147181) + s * series
 
 
-@numba.njit(**_options)
+@kernel
 def softmax(z, labels, weights):
     """Weighted cross-entropy and, in the place of the logits z, its gradient: see `pixel_loss._block`.
 

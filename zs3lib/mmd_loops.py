@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from .blas import product
-from .loops import _exp2, _options
+from .jit import kernel
+from .loops import _exp2
 
 f32 = np.float32
 
 
-@numba.njit(inline="always", **_options)
+@kernel(inline="always")
 def _square(u):
     """u^2, at least 1e-30: sums with numbers next to float32's least would take ten times as long."""
     u = max(u, f32(1e-15))
     return u * u
 
 
-@numba.njit(**_options)
+@kernel
 def _widest(products, squares, first, i, out):
     """u = exp(-|z_i - z_j|^2 / 160) of row i, the widest Gaussian, from which the others follow; at least 1e-30."""
     row, square = products[i], squares[first + i]
@@ -28,7 +28,7 @@ def _widest(products, squares, first, i, out):
     out[first + i] = f32(1)
 
 
-@numba.njit(inline="always", **_options)
+@kernel(inline="always")
 def _powers(u):
     """u, u^2, u^4, u^8, u^16 and u^40: ZS3Net's six Gaussians, see `losses._gaussians`."""
     u2 = _square(u)
@@ -38,9 +38,12 @@ def _powers(u):
     return u, u2, u4, u8, u16, _square(max(u16, f32(1e-12))) * max(u8, f32(1e-6))
 
 
-@numba.njit(**_options)
+@kernel
 def target(x, w, centre, centred, squares, products):
-    """`losses.target` of one set: writes the centre, x less it and their squares; returns the set's own term."""
+    """`losses.target` of one set x, (n, width), with weights w: returns the set's own term.
+
+    Arguments: centre (width,), centred (n, width), squares (n,), written; products (n, n), room to work in.
+    """
     n, width = x.shape
     for j in range(width):
         centre[j] = f32(0)
@@ -64,7 +67,7 @@ def target(x, w, centre, centred, squares, products):
     return own
 
 
-@numba.njit(**_options)
+@kernel
 def join(target, y, z, squares, w):
     """Write z = [x; y - centre], |z|^2 and the weights, -1/M for y: see `losses.with_slope`."""
     centre, x, x_squares, x_weights = target
@@ -81,7 +84,7 @@ def join(target, y, z, squares, w):
         squares[n + i], w[n + i] = total, f32(-1.0 / m)
 
 
-@numba.njit(**_options)
+@kernel
 def pull(products, squares, w, own, floor, pulls):
     """`losses._pull` for ZS3Net's bandwidths: returns the loss and writes pulls, as large as products.
 

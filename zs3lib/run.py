@@ -45,8 +45,8 @@ STAGE2_SETTINGS = (
 )  # fmt: skip
 STAGE1_CODE = ("deeplab", "stage1", "adam", "pixel_loss", "loops", "data/loading", "data/segmentation", "data/sbd")
 STAGE2_CODE = (
-    "features", "head", "generator", "generator_step", "generator_loops", "mmd_loops", "blas", "draws", "layout", "losses",
-    "pixel_loss", "cells", "loops", "adam", "stage2", "data/strict",
+    "features", "head", "generator", "generator_step", "generator_loops", "mmd_loops", "blas", "jit", "compiled", "draws", "layout",
+    "losses", "pixel_loss", "cells", "loops", "adam", "stage2", "data/strict",
 )  # fmt: skip
 
 

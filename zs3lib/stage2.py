@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from . import checkpoints
 from .cells import Cells
 from .classes import VOID, Split
+from .compiled import step_loops_for
 from .data.loading import stream
 from .devices import device, half
 from .draws import Draws
@@ -58,8 +59,10 @@ class Trainer:
         self.weights[list(split.unseen)], self.weights[VOID] = settings.unseen_weight, 0
         self.half = half(self.device, settings)
         self.can_ask = self.device.type == "cpu"  # a GPU would have to be waited for
-        # What the generator's steps compute products in. On a GPU they are too small to gain by less than float32.
-        self.steps_in = self.half if self.can_ask else None
+        # What the generator's steps draw and compute products in. They are too small to gain by less than float32 where
+        # they are not compiled.
+        loops = step_loops_for(self.head.generator.bias)
+        self.steps_in = self.half if loops and loops.HAS_BFLOAT16 else None
         self.epoch, self.checkpoint = 0, Path()  # the checkpoint: where the state after the last epoch is saved
         self.history: dict[str, list[float]] = {}
 
@@ -142,7 +145,7 @@ class Trainer:
     def _classify(self, features: Tensor, labels: Tensor, layout: Layout, teach: Callable[[], None]) -> Tensor:
         """Classifier step: real features where an image is seen throughout, generated ones at every pixel elsewhere.
 
-        Arguments: teach is called before anything is generated.
+        Arguments: teach makes the generator's own steps; it is called here, before any pixel's feature is generated.
         """
         settings, at_image = self.settings, self.settings.loss_at == "image"
         unseen = layout.unseen if self.method != "no_generator" else []

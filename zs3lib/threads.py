@@ -67,6 +67,11 @@ def _interrupts_held() -> Iterator[None]:
         handler(*arrived[0])
 
 
+def beside() -> bool:
+    """Whether `shared` has threads to work side by side."""
+    return torch.get_num_threads() > 1 and _parallel() is not None
+
+
 def shared(work: Callable[[int], object], count: int, threads: int | None = None) -> None:
     """work(0), ..., work(count - 1), side by side on the threads torch computes with; within each torch uses one.
 
