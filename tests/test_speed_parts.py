@@ -20,10 +20,10 @@ from torch import nn
 
 from zs3lib import Run, compiled, devices, draws, evaluate, stage1, threads
 from zs3lib.adam import Adam, adamw
-from zs3lib.cells import Cells
+from zs3lib.cells import ROWS, Cells, rows_of
 from zs3lib.data import loading
 from zs3lib.features import FeatureCache, extract
-from zs3lib.generator import ROWS, Generator, rows_of
+from zs3lib.generator import Generator
 from zs3lib.generator_step import GeneratorStep
 from zs3lib.head import Head
 from zs3lib.layout import Layout

@@ -18,10 +18,17 @@ from torch import Tensor
 from .classes import VOID
 from .compiled import loops_for
 from .draws import Draws, seed
-from .generator import ROWS, rows_of
 from .head import Head
 from .pixel_loss import softmax_loss, upsampled_loss
 from .threads import beside, shared
+
+ROWS = 12288  # cells at a time at most
+
+
+def rows_of(n: int) -> int:
+    """How many of n cells to generate at a time: two halves or more where there are many, in multiples of 512."""
+    parts = 2 * -(-n // (2 * ROWS)) if n > ROWS // 4 else 1
+    return max(512, -(-n // parts // 512) * 512)
 
 
 class Cells:

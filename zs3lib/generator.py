@@ -16,13 +16,6 @@ from .errors import ZS3Error
 
 NOISES = ("gaussian", "uniform")
 SLOPE = 0.2  # LeakyReLU's, below 0
-ROWS = 12288  # features generated at a time at most
-
-
-def rows_of(n: int) -> int:
-    """How many of n features to generate at a time: two halves or more where there are many, in multiples of 512."""
-    parts = 2 * -(-n // (2 * ROWS)) if n > ROWS // 4 else 1
-    return max(512, -(-n // parts // 512) * 512)
 
 
 class Generated(NamedTuple):
