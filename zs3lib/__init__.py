@@ -4,10 +4,19 @@ from importlib import import_module
 
 # Public name -> module. Imported on first use: reading records and tables needs no torch.
 _PUBLIC = {
-    "DeepLabV3Plus": "deeplab", "Generator": "generator", "Run": "run", "Settings": "settings", "ZS3Error": "errors",
-    "add_classes": "new_classes", "load_heads": "finished",
-    "mmd": "losses", "scores": "metrics", "split": "classes", "zs_mmd": "losses",
-}  # fmt: skip
+    "DeepLabV3Plus": "method.deeplab",
+    "Generator": "method.generator",
+    "Run": "run",
+    "Settings": "settings",
+    "ZS3Error": "errors",
+    "add_classes": "explore.new_classes",
+    "load_heads": "finished",
+    "mmd": "method.losses",
+    "open_run": "finished",
+    "scores": "method.metrics",
+    "split": "classes",
+    "zs_mmd": "method.losses",
+}
 __all__ = sorted(_PUBLIC)
 
 

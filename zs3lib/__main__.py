@@ -1,14 +1,176 @@
-"""The commands of zs3lib; `make help` lists what make runs with them.
+"""The commands of zs3lib; `make help` lists what make runs with them."""
 
-  python -m zs3lib.data.download  fetch the data and weights of the lite and paper profiles
-  python -m zs3lib.toy            make the toy world
-  python -m zs3lib.notebooks      run a notebook with parameters
-  python -m zs3lib.tables         Tables I-III from the run records
-  python -m zs3lib.protocols      the table of both protocols from the run records
-  python -m zs3lib.report         executed notebooks as HTML
-  python -m zs3lib.pictures       one picture of an executed notebook as a small PNG
+from __future__ import annotations
 
-Each has --help. From Python: `import zs3lib; help(zs3lib.Run)`.
-"""
+import argparse
+import sys
+from argparse import SUPPRESS
+from importlib import import_module
+from pathlib import Path
 
-print(__doc__.strip())
+from .classes import DATASETS
+from .errors import ZS3Error
+from .profiles import PROFILES
+from .storage import DATA, FIGURES, RESOURCES, ROOT, RUNS, TABLES
+
+
+def option(*names: str, **how) -> tuple:
+    """One option, as argparse's add_argument takes it; SUPPRESS leaves the function its default."""
+    return names, how
+
+
+def place(name: str, default: Path, what: str) -> tuple:
+    """An option that names a file or folder."""
+    return option(name, type=Path, default=default, help=f"{what} (default: %(default)s)")
+
+
+PAIR = {"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
+LIST = {"action": "append", "default": []}
+PARAMETERS = [
+    option("-p", **PAIR, help="a parameter; a number, True, False or None is taken as such"),
+    option("-r", **PAIR, help="a parameter, taken as the text it is"),
+    option("-y", **LIST, metavar="YAML", help='parameters in YAML: -y "options: {views: 1}"'),
+    option("-f", **LIST, metavar="FILE", help="a YAML file of parameters"),
+]
+RECORDS = [
+    option("--profile", default="toy", choices=PROFILES, help="whose runs (default: %(default)s)"),
+    place("--runs", RUNS, "folder of the run records"),
+]
+CHOICE = [
+    option("--datasets", nargs="+", choices=DATASETS, help="only these datasets (default: all)"),
+    option("--ks", nargs="+", type=int, metavar="K", help="only these K (default: all run)"),
+    option("--seeds", nargs="+", type=int, metavar="SEED", help="only these seeds (default: all)"),
+]
+WORKERS = option("--workers", type=int, default=2, help="processes that draw (default: 2)")
+
+# Name: (function, what --help says, options). A function is imported when its command is given.
+COMMANDS = {
+    "run": (
+        "notebooks:run",
+        "Run a notebook, or train one configuration, given the folder of its record: "
+        "`run notebooks/data.ipynb out.ipynb -p k 6`, `run runs/toy/voc-k6-s0 -p tau 0.8`. "
+        "Parameters are those of papermill; `papermill --help-notebook NOTEBOOK` lists them.",
+        [
+            option("what", type=Path, help="a notebook, or runs/<profile>/<dataset>-k<K>-s<seed>"),
+            option("output", type=Path, nargs="?", help="where the executed notebook goes"),
+            *PARAMETERS,
+        ],
+    ),
+    "check": (
+        "notebooks:check",
+        "Say which words of a make command do not fit, all of them, before anything starts.",
+        [
+            option("--profile", default="toy", help="make's PROFILE"),
+            option("--datasets", default="voc", help="make's DATASETS"),
+            option("--ks", default="10", help="make's K"),
+            option("--seeds", default="0", help="make's SEED"),
+            *PARAMETERS,
+        ],
+    ),
+    "toy": (
+        "toy.world:ensure",
+        "Make the toy world: pictures in the formats of VOC 2012 and Pascal-Context, and word "
+        "vectors. Nothing is downloaded; the same settings make the same bytes.",
+        [
+            place("--root", DATA / "toy", "folder to write the world to"),
+            option("--seed", type=int, default=SUPPRESS, help="seed of all that is drawn"),
+            option("--train", type=int, default=SUPPRESS, help="training images per dataset"),
+            option("--val", type=int, default=SUPPRESS, help="validation images per dataset"),
+            option("--short-side", type=int, default=SUPPRESS, help="of an image, pixels"),
+            WORKERS,
+            option(
+                "--force",
+                dest="call",
+                action="store_const",
+                const="toy.world:build",
+                default=SUPPRESS,
+                help="build even where an up-to-date world is",
+            ),
+            option("--quiet", dest="progress", action="store_false", help="no progress bar"),
+        ],
+    ),
+    "toy-backbone": (
+        "toy.backbone:pretrain",
+        "Train the toy network whose weights the package holds, on things of no dataset.",
+        [place("--path", RESOURCES / "toy_backbone.pt", "file to write"), WORKERS],
+    ),
+    "data": (
+        "data.download:main",
+        "Download what a profile needs: pictures, ImageNet weights, word vectors. What is there "
+        "already is used as it is.",
+        [
+            option("--profile", default="paper", choices=("paper", "lite"), help="whose"),
+            option("--datasets", nargs="+", choices=DATASETS, default=[*DATASETS], help="of which"),
+            place("--root", DATA, "the data folder"),
+        ],
+    ),
+    "tables": (
+        "results.tables:write",
+        "Write Tables I-III of a profile from its run records, and say where they are.",
+        [*RECORDS, place("--out", TABLES, "folder of the tables"), *CHOICE],
+    ),
+    "protocols": (
+        "results.tables:write_protocols",
+        "Write the table of both protocols, paper and strict, from a profile's run records.",
+        [*RECORDS, place("--out", TABLES, "folder of the tables")],
+    ),
+    "audit": (
+        "results.audit:write",
+        "Write which rows of the published tables agree with themselves, and which do not.",
+        [place("--out", TABLES, "folder of the tables")],
+    ),
+    "report": (
+        "results.report:write",
+        "Turn executed notebooks into HTML pages with an index that shows tables and figures.",
+        [
+            option("pages", nargs="+", type=Path, help="executed notebooks, in the index's order"),
+            place("--out", ROOT / "report", "folder of the report"),
+            *RECORDS,
+            place("--figures", FIGURES, "folder of the figures"),
+            *CHOICE,
+        ],
+    ),
+    "picture": (
+        "results.report:picture",
+        "Save the first picture below a heading of an executed notebook as a small PNG.",
+        [
+            option("notebook", type=Path, help="an executed notebook"),
+            option("heading", help="the heading, without its #, below which the picture stands"),
+            option("out", type=Path, help="where the PNG goes"),
+        ],
+    ),
+}
+
+
+def arguments(words: list[str] | None) -> dict:
+    """What a command's function is called with, and as "call" the function."""
+    parser = argparse.ArgumentParser(prog="python -m zs3lib", description=__doc__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (call, about, options) in COMMANDS.items():
+        own = commands.add_parser(name, help=about.partition(":")[0], description=about)
+        own.set_defaults(call=call)
+        for names, how in options:
+            own.add_argument(*names, **how)
+    return vars(parser.parse_args(words if words is not None else sys.argv[1:] or ["--help"]))
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command: 0; 1 after one line that says what is wrong; 130 after Ctrl-C."""
+    given = arguments(words)
+    module, _, function = given.pop("call").partition(":")
+    try:
+        result = getattr(import_module(f".{module}", __package__), function)(**given)
+    except ZS3Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from there", file=sys.stderr)
+        return 130
+    if isinstance(result, int):
+        return result
+    print(*(result if isinstance(result, list) else [result or "done"]), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,9 @@ from .claims import check_claims, label
 from .classes import CLASSES
 from .paths import write_texts
 
-METRICS = tuple(f"{group}_{m}" for group in ("seen", "unseen", "overall") for m in ("pa", "ma", "miou")) + ("hiou",)
+METRICS = tuple(
+    f"{group}_{m}" for group in ("seen", "unseen", "overall") for m in ("pa", "ma", "miou")
+) + ("hiou",)
 CHECKED = ("overall_pa", "overall_ma", "overall_miou", "hiou")
 HALF = 0.05  # half a unit of the last printed decimal
 
@@ -26,14 +28,20 @@ VOC_UNSEEN_PIXELS = {2: 2.27, 4: 4.47, 6: 7.53, 8: 9.92, 10: 11.29}
 
 def published() -> pd.DataFrame:
     """The paper's Tables I-III: 30 rows; columns table, dataset, k, model and METRICS (percent, one decimal)."""
-    with resources.files("zs3lib").joinpath("resources/published_tables.csv").open(encoding="utf-8") as file:
+    with (
+        resources.files("zs3lib")
+        .joinpath("resources/published_tables.csv")
+        .open(encoding="utf-8") as file
+    ):
         return pd.read_csv(file)
 
 
 def markdown(frame: pd.DataFrame) -> str:
     """A frame of texts as a GitHub table; its index is not shown."""
     rows = [frame.columns, ["---"] * len(frame.columns), *frame.itertuples(index=False)]
-    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+    return "".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |\n" for row in rows
+    )
 
 
 def recompute(row: pd.Series, metric: str, classes: int) -> tuple[float, float]:
@@ -71,7 +79,12 @@ def audit(rows: pd.DataFrame | None = None, classes: dict[str, int] | None = Non
             low, high = recompute(row, metric, classes[row["dataset"]])
             off = max(row[metric] - HALF - high, 0.0) + min(row[metric] + HALF - low, 0.0)
             off = 0.0 if abs(off) < 1e-9 else off  # intervals that touch, up to float rounding
-            line |= {metric: row[metric], f"{metric}_low": low, f"{metric}_high": high, f"{metric}_off": off}
+            line |= {
+                metric: row[metric],
+                f"{metric}_low": low,
+                f"{metric}_high": high,
+                f"{metric}_off": off,
+            }
             line[f"{metric}_agrees"] = off == 0
         lines.append(line)
     return pd.DataFrame(lines)
@@ -90,10 +103,14 @@ def pixel_shares(rows: pd.DataFrame | None = None) -> pd.DataFrame:
         ends = [(row["seen_pa"] + a, row["unseen_pa"] + b, row["overall_pa"] + c)
                 for a in (-HALF, HALF) for b in (-HALF, HALF) for c in (-HALF, HALF)]  # fmt: skip
         low, high = 0.0, 100.0
-        if len({seen > unseen for seen, unseen, _ in ends}) == 1:  # else rounding alone allows every share
+        if (
+            len({seen > unseen for seen, unseen, _ in ends}) == 1
+        ):  # else rounding alone allows every share
             shares = [100 * (seen - overall) / (seen - unseen) for seen, unseen, overall in ends]
             low, high = max(min(shares), 0.0), min(max(shares), 100.0)
-        if low > high:  # an overall PA outside of its row's two others implies nothing; `audit` tells it
+        if (
+            low > high
+        ):  # an overall PA outside of its row's two others implies nothing; `audit` tells it
             continue
         lines.append(row[["dataset", "k", "model"]].to_dict() | {"low": low, "high": high})
     found = pd.DataFrame(lines)
@@ -104,7 +121,9 @@ def pixel_shares(rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return found
 
 
-def class_counts(dataset: str, candidates: range = range(15, 70), model: str | None = None) -> pd.DataFrame:
+def class_counts(
+    dataset: str, candidates: range = range(15, 70), model: str | None = None
+) -> pd.DataFrame:
     """Which number of classes C the published rows of `dataset`, or of one `model` in it, fit.
 
     Returns, per C: `agree`, how many overall MA and mIoU of Tables I and II agree; `of`, their number; `mean_difference`
@@ -115,11 +134,15 @@ def class_counts(dataset: str, candidates: range = range(15, 70), model: str | N
     lines = []
     for count in candidates:
         found = audit(rows, {dataset: count})
-        middle = pd.concat([found[m] - (found[f"{m}_low"] + found[f"{m}_high"]) / 2 for m in CHECKED[1:3]])
+        middle = pd.concat(
+            [found[m] - (found[f"{m}_low"] + found[f"{m}_high"]) / 2 for m in CHECKED[1:3]]
+        )
         agree = sum(int(found[f"{m}_agrees"].sum()) for m in CHECKED[1:3])
         lines.append({"C": count, "agree": agree, "of": 2 * len(found), "mean_difference": middle.abs().mean(),
                       "mean_signed": middle.mean()})  # fmt: skip
-    return pd.DataFrame(lines).sort_values(["agree", "mean_difference"], ascending=[False, True], ignore_index=True)
+    return pd.DataFrame(lines).sort_values(
+        ["agree", "mean_difference"], ascending=[False, True], ignore_index=True
+    )
 
 
 def claims() -> pd.DataFrame:
@@ -139,7 +162,9 @@ def _summary(found: pd.DataFrame) -> list[str]:
     agree = {m: f"{int(unique[f'{m}_agrees'].sum())} of {len(unique)} {label(m)}" for m in CHECKED}
     lines = [f"Numbers that agree with their row: {', '.join(agree.values())}."]
     if final_equals_ours():
-        lines.append('Table III\'s "Final" rows are Table I\'s "Ours" rows, number for number; they are counted once.')
+        lines.append(
+            'Table III\'s "Final" rows are Table I\'s "Ours" rows, number for number; they are counted once.'
+        )
     for _, row in unique.iterrows():
         wrong = [
             f"{label(m)} is printed {row[m]:.1f}, its row gives {row[f'{m}_low']:.2f} to {row[f'{m}_high']:.2f} "
@@ -177,7 +202,9 @@ def _share_lines() -> list[str]:
     lines = []
     for (dataset, k), part in shares[~shares["agree"]].groupby(["dataset", "k"], sort=False):
         implied = ", ".join(f"{r.model} {r.low:.2f} to {r.high:.2f} %" for r in part.itertuples())
-        counted = f"; counted in the val masks: {VOC_UNSEEN_PIXELS[k]} %" if dataset == "voc" else ""
+        counted = (
+            f"; counted in the val masks: {VOC_UNSEEN_PIXELS[k]} %" if dataset == "voc" else ""
+        )
         lines.append(
             f"Pixel accuracies of {dataset}, K={k}, imply different shares of unseen pixels in the same pictures: "
             f"{implied}{counted}."
@@ -188,7 +215,9 @@ def _share_lines() -> list[str]:
         f"{model} at K = {', '.join(map(str, ks))}"
         for model, ks in fits.groupby("model", sort=False)["k"].apply(list).items()
     ]
-    lines.append(f"The share counted in VOC's val masks lies within what the row implies for {'; '.join(named)}.")
+    lines.append(
+        f"The share counted in VOC's val masks lies within what the row implies for {'; '.join(named)}."
+    )
     return lines
 
 
@@ -200,8 +229,12 @@ def write_audit(tables_dir: Path | str) -> Path:
     rows = found[["table", "dataset", "k", "model"]].copy()
     for m in CHECKED:
         rows[label(m)] = [
-            f"{p:.1f} ({low:.2f} to {high:.2f})" if ok else f"**{p:.1f}** ({low:.2f} to {high:.2f}; off {off:+.2f})"
-            for p, low, high, off, ok in found[[m + end for end in ("", "_low", "_high", "_off", "_agrees")]].values
+            f"{p:.1f} ({low:.2f} to {high:.2f})"
+            if ok
+            else f"**{p:.1f}** ({low:.2f} to {high:.2f}; off {off:+.2f})"
+            for p, low, high, off, ok in found[
+                [m + end for end in ("", "_low", "_high", "_off", "_agrees")]
+            ].values
         ]
     text = "\n".join([
         "# Audit of the published tables", "", __doc__.split("\n\n", 1)[1].strip(), "",

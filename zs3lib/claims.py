@@ -47,7 +47,10 @@ def check_claims(rows: pd.DataFrame) -> pd.DataFrame:
         exceptions = []
         for k in ks:
             for metric in metrics:
-                a, b = numbers.loc[(table, k, higher), metric], numbers.loc[(table, k, other), metric]
+                a, b = (
+                    numbers.loc[(table, k, higher), metric],
+                    numbers.loc[(table, k, other), metric],
+                )
                 if not a > b:
                     exceptions.append(f"K={k} {label(metric)}: {higher} {a}, {other} {b}")
         of = len(ks) * len(metrics)

@@ -1,32 +1,99 @@
-"""Class lists of the two datasets and the paper's seen / unseen splits (Sec. IV-A)."""
+"""The datasets: their classes, which K are unseen, and the paper's tau and gamma (Sec. IV-A).
+
+A dataset is one entry of `DATASETS` and one reader (`data/segmentation.py`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import ZS3Error
 
-VOID = 255  # border and unlabelled pixels: ignored by every loss and metric
-
-VOC_CLASSES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
-CONTEXT_CLASSES = VOC_CLASSES + (
-    "bag", "bed", "bench", "book", "building", "cabinet", "ceiling", "clothes", "computer", "cup", "door", "fence",
-    "floor", "flower", "food", "grass", "ground", "keyboard", "light", "mountain", "mouse", "curtain", "platform",
-    "sign", "plate", "road", "rock", "shelves", "sidewalk", "sky", "snow", "bedcloth", "track", "tree", "truck",
-    "wall", "water", "window", "wood",
-)  # fmt: skip
-CLASSES = {"voc": VOC_CLASSES, "context": CONTEXT_CLASSES}
-DATASETS = tuple(CLASSES)
-
-# The paper's order; K unseen classes are the first K. In the paper's words: cow, motorbike, airplane, sofa, cat, tv,
-# train, bottle, chair, potted-plant.
-UNSEEN_ORDER = (
-    "cow", "motorbike", "aeroplane", "sofa", "cat", "tvmonitor", "train", "bottle", "chair", "pottedplant",
-)  # fmt: skip
+VOID = 255
 PAPER_KS = (2, 4, 6, 8, 10)
+
+VOC_CLASSES = tuple(
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
+    "motorbike person pottedplant sheep sofa train tvmonitor".split()
+)
+CONTEXT_CLASSES = (
+    *VOC_CLASSES,
+    *"bag bed bench book building cabinet ceiling clothes computer cup door fence floor flower "
+    "food grass ground keyboard light mountain mouse curtain platform sign plate road rock shelves "
+    "sidewalk sky snow bedcloth track tree truck wall water window wood".split(),
+)
+# The list of Pascal-Context's 459 labels names three of the 59 classes differently.
+CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
+
+# In the paper's words: cow, motorbike, airplane, sofa, cat, tv, train, bottle, chair, potted-plant.
+PAPER_UNSEEN = tuple(
+    "cow motorbike aeroplane sofa cat tvmonitor train bottle chair pottedplant".split()
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as the paper's experiments use it.
+
+    Attributes:
+        name: as in settings and file names; title: as in a table's heading.
+        classes: class names, label 0 first; background is a class, and a seen one.
+        unseen_order: the K unseen classes are its first K.
+        tau_gamma: {K: (tau, gamma)}; a K that is not here takes those of the next larger one.
+        table: the paper's table of its results, "" for none.
+        reader: the class that reads it, "module:Class", called with (root, part).
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    reader: str
+    unseen_order: tuple[str, ...] = PAPER_UNSEEN
+    tau_gamma: dict[int, tuple[float, float]] = field(default_factory=lambda: {10: (0.85, 1 / 40)})
+    table: str = ""
+
+
+DATASETS: dict[str, Dataset] = {}
+
+
+def register(dataset: Dataset) -> Dataset:
+    """Add a dataset under its name."""
+    DATASETS[dataset.name] = dataset
+    return dataset
+
+
+register(
+    Dataset(
+        name="voc",
+        title="Pascal-VOC 2012",
+        classes=VOC_CLASSES,
+        reader="zs3lib.data.segmentation:VOC",
+        tau_gamma={
+            2: (0.85, 1 / 40),
+            4: (0.7, 1 / 80),
+            6: (0.7, 1 / 80),
+            8: (0.7, 1 / 80),
+            10: (0.85, 1 / 40),
+        },
+        table="I",
+    )
+)
+register(
+    Dataset(
+        name="context",
+        title="Pascal-Context",
+        classes=CONTEXT_CLASSES,
+        reader="zs3lib.data.segmentation:Context",
+        tau_gamma={
+            2: (0.85, 1 / 160),
+            4: (0.7, 1 / 160),
+            6: (0.85, 1 / 80),
+            8: (0.85, 1 / 80),
+            10: (0.7, 1 / 160),
+        },
+        table="II",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -45,15 +112,26 @@ class Split:
 
 
 def split(dataset: str, k: int) -> Split:
-    """The split of `dataset` ("voc" or "context") with the first `k` (1..10) unseen classes.
+    """The split of a dataset with its first `k` unseen classes.
 
-    Raises ZS3Error on an unknown dataset or K out of range.
+    Raises ZS3Error on an unknown dataset or a K out of range.
     """
-    if dataset not in CLASSES:
+    if dataset not in DATASETS:
         raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
-    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(UNSEEN_ORDER):
-        raise ZS3Error(f"k is {k!r}: K must be a whole number from 1 to 10 (the paper's are 2, 4, 6, 8, 10)")
-    names = CLASSES[dataset]
-    unseen = tuple(names.index(name) for name in UNSEEN_ORDER[:k])
-    seen = tuple(i for i in range(len(names)) if i not in unseen)
-    return Split(dataset, k, names, seen, unseen)
+    entry = DATASETS[dataset]
+    most = len(entry.unseen_order)
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
+        paper = ", ".join(map(str, PAPER_KS))
+        raise ZS3Error(
+            f"k is {k!r}: K must be a whole number from 1 to {most} (the paper's: {paper})"
+        )
+    unseen = tuple(entry.classes.index(name) for name in entry.unseen_order[:k])
+    seen = tuple(i for i in range(len(entry.classes)) if i not in unseen)
+    return Split(dataset, k, entry.classes, seen, unseen)
+
+
+def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
+    """The paper's tau and gamma; for a K that the paper lacks those of its next larger K."""
+    split(dataset, k)
+    given = DATASETS[dataset].tau_gamma
+    return given[min((paper for paper in given if paper >= k), default=max(given))]

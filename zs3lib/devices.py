@@ -1,64 +1,30 @@
-"""Which device to run on, and bfloat16 where it has it."""
+"""Which device to run on, and one run at a time on a GPU."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
+import getpass
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from filelock import FileLock, Timeout
 
 from .errors import ZS3Error
-from .settings import Settings
 
 
-def device(settings: Settings) -> torch.device:
-    """The device of `settings.device`; "auto" is a GPU when there is one."""
-    name = settings.device
+def device_of(name: str) -> torch.device:
+    """The device of a name; "auto" is a GPU when there is one. Raises ZS3Error for none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(name)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ZS3Error(f"device '{name}' cannot be used ({str(error).splitlines()[0]}): try -p device cpu") from error
+        reason = str(error).splitlines()[0]
+        raise ZS3Error(f"device '{name}' cannot be used ({reason}): try -p device cpu") from error
     return chosen
-
-
-@contextmanager
-def queued(chosen: torch.device) -> Iterator[None]:
-    """Compute on this GPU alone: another run (make -j starts several) waits for it, and says so.
-
-    A lock ends with its process, however it ends. On a CPU nothing waits: there `make` shares out the threads.
-    """
-    if chosen.type == "cpu":
-        yield
-        return
-    with open(Path(tempfile.gettempdir(), f"zs3lib-{_identity(chosen)}.lock"), "a") as file:
-        try:
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"another run computes on {chosen}: waiting for it", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except ImportError:  # Windows
-            pass
-        yield
-
-
-def _identity(chosen: torch.device) -> str:
-    """A name of the GPU itself, whatever number CUDA_VISIBLE_DEVICES gives it, and of the user who may lock it."""
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    if chosen.type != "cuda":
-        return f"{user}-{chosen}".replace(":", "-")
-    return f"{user}-{getattr(torch.cuda.get_device_properties(chosen), 'uuid', chosen.index or 0)}"
 
 
 def describe(chosen: torch.device) -> str:
@@ -68,50 +34,26 @@ def describe(chosen: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def _has_bf16(chosen: torch.device) -> bool:
-    if chosen.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
-
-
-def half(chosen: torch.device, settings: Settings) -> torch.dtype | None:
-    """bfloat16 when `settings.amp` and the device computes in it (elsewhere it would only be slower), or None."""
-    return torch.bfloat16 if settings.amp and _has_bf16(chosen) else None
-
-
-def autocast(chosen: torch.device, settings: Settings) -> torch.autocast:
-    """Autocast to `half`, or to nothing."""
-    return torch.autocast(chosen.type, torch.bfloat16, enabled=half(chosen, settings) is not None)
-
-
 @contextmanager
-def cast_once(module: nn.Module, chosen: torch.device, settings: Settings) -> Iterator[None]:
-    """Hold the weights of convolutions that are not trained in `half` meanwhile.
+def alone_on(chosen: torch.device) -> Iterator[None]:
+    """Compute on this GPU alone: another run (make -j starts several) waits for it, and says so.
 
-    Autocast casts such weights anew in every call, which on small pictures takes longer than the picture. Same results.
+    A lock ends with its process, however it ends. On a CPU nothing waits: there `make` shares out
+    the threads.
     """
-    dtype = half(chosen, settings)
-    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d) and not m.weight.requires_grad] if dtype else []
-    weights = [layer.weight.data for layer in layers]
+    if chosen.type == "cpu":
+        yield
+        return
+    name = str(chosen).replace(":", "-")
+    if chosen.type == "cuda":  # the GPU itself, whatever number CUDA_VISIBLE_DEVICES gives it
+        name = str(getattr(torch.cuda.get_device_properties(chosen), "uuid", chosen.index or 0))
+    lock = FileLock(Path(tempfile.gettempdir(), f"zs3lib-{getpass.getuser()}-{name}.lock"))
     try:
-        for layer, weight in zip(layers, weights):
-            layer.weight.data = weight.to(dtype)
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another run computes on {chosen}: waiting for it", flush=True)
+        lock.acquire()
+    try:
         yield
     finally:
-        for layer, weight in zip(layers, weights):
-            layer.weight.data = weight
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks of any size: by default each 256 KB matrix is mapped and zeroed anew by the kernel.
-
-    Stage 2's many small steps run 1.4 times as fast with it. Elsewhere than on Linux with glibc it does nothing.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            libc.mallopt(option, 1 << 30)
-    except (OSError, AttributeError):  # another C library
-        pass
+        lock.release()

@@ -1,4 +1,4 @@
-"""Finished runs, opened again from their folder: record, settings, data, frozen network and heads. Nothing is trained."""
+"""Finished runs, opened again from their folder: record, data, frozen network and heads."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
+from PIL import Image
 from torch import nn
 
-from . import checkpoints, paths, stage1
 from .classes import Split, split
-from .data import SegmentationData, open_data
-from .devices import device as device_of
+from .data.augment import validation_input
+from .data.segmentation import SegmentationData, open_data
+from .devices import device_of
 from .errors import ZS3Error
-from .records import MODELS, read_record
-from .run import Run
+from .method.deeplab import build, freeze
+from .method.evaluate import predict
+from .method.generator import Head
+from .method.methods import METHODS
+from .results.records import read_record
 from .settings import Settings
-from .stage2 import Head
+from .storage import inside, load_weights
 
 
 @dataclass(frozen=True)
@@ -44,43 +48,75 @@ class FinishedRun:
 
     def open_data(self, part: str) -> SegmentationData:
         """Its images, part "train" or "val"."""
-        return open_data(self.settings.dataset, self.settings.data_root, part, holdout=self.settings.holdout)
+        settings = self.settings
+        return open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout)
+
+    def predict(self, image: Image.Image, methods: Sequence[str] | None = None) -> dict:
+        """As `predict_image`."""
+        return predict_image(self.model, self.heads, image, self.settings, methods)
+
+
+def predict_image(
+    model: nn.Module,
+    heads: dict[str, Head],
+    image: Image.Image,
+    settings: Settings,
+    methods: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Label maps of an RGB picture at its own size, {method: (H, W) uint8}; None: all methods."""
+    wanted = {name: heads[name].classifier for name in methods or heads if name in heads}
+    size = (image.height, image.width)
+    found = predict(model, wanted, validation_input(image, settings), size, settings)
+    return {name: labels.cpu().numpy() for name, labels in found.items()}
 
 
 def how_to_make(folder: Path) -> str:
     """The command that makes the run whose folder this is."""
     profile, run = folder.absolute().parts[-2:]
     numbers = zip(("K", "SEED"), re.findall(r"\d+", run))
-    return " ".join([f"make runs/{profile}/{run}/metrics.json PROFILE={profile}", *map("=".join, numbers)])
+    command = f"make runs/{profile}/{run}/metrics.json PROFILE={profile}"
+    return " ".join([command, *map("=".join, numbers)])
 
 
 def open_run(
-    run: str | Path | Run | FinishedRun, *, methods: Sequence[str] = ("ours",),
-    data_root: str | None = None, word_vectors: str | None = None, device: str | None = None,
-) -> FinishedRun:  # fmt: skip
+    run,
+    *,
+    methods: Sequence[str] = ("ours",),
+    data_root: str | None = None,
+    word_vectors: str | None = None,
+    device: str | None = None,
+) -> FinishedRun:
     """Open a finished run.
 
     Arguments:
-        run: its folder or the `metrics.json` in it; a `Run` after `train_heads`; or an opened run, returned as it is.
+        run: its folder or the `metrics.json` in it; a `Run` after `train_heads`; or an opened run,
+            returned as it is.
         methods: what it must have been trained with.
         data_root, word_vectors, device: in place of those of its record.
 
     Raises ZS3Error naming the file that is missing, and the command that makes it.
     """
     if isinstance(run, FinishedRun):
-        opened, again = run, "run it again with every method"
-    elif isinstance(run, Run):
+        opened = run
+        again = "run it again with every method"
+    elif not isinstance(run, str | Path):
         opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
         again = "call its train_backbone and train_heads first"
     else:
-        folder = Path(run).absolute()
-        folder = folder.parent if folder.name == "metrics.json" else folder
+        folder = run_folder(run)
         again = f"remove runs/{'/'.join(folder.parts[-2:])}, then {how_to_make(folder)}"
         changes = {"data_root": data_root, "word_vectors": word_vectors, "device": device}
         opened = _read(folder, again, {key: value for key, value in changes.items() if value})
-    if lost := [MODELS.get(method, method) for method in methods if method not in opened.heads]:
+    titles = {method: getattr(METHODS.get(method), "title", method) for method in methods}
+    if lost := [title for method, title in titles.items() if method not in opened.heads]:
         raise ZS3Error(f"{opened.name} was run without {', '.join(lost)}: {again}")
     return opened
+
+
+def run_folder(run: str | Path) -> Path:
+    """The absolute folder of a run, given it or the `metrics.json` in it."""
+    folder = Path(run).absolute()
+    return folder.parent if folder.name == "metrics.json" else folder
 
 
 def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
@@ -89,66 +125,57 @@ def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
     record = read_record(folder / "metrics.json")
     if not (folder / "heads.pt").is_file():
         raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
-    saved = checkpoints.load_weights(folder / "heads.pt")
+    saved = load_weights(folder / "heads.pt")
     if saved.get("key") != record.get("keys", {}).get("head"):
-        raise ZS3Error(f"{folder / 'heads.pt'} is of another run than the metrics.json beside it: {again}")
+        other = "is of another run than the metrics.json beside it"
+        raise ZS3Error(f"{folder / 'heads.pt'} {other}: {again}")
     if not (backbone := backbone_file(folder, saved)).is_file():
         raise ZS3Error(f"{backbone} not found: {again}")
+    given = record["settings"] | changes
     try:
-        settings = Settings.make(**record["settings"] | changes)
-    except ZS3Error as error:
-        raise ZS3Error(f"{folder / 'metrics.json'} is of another version of zs3lib ({error}): {again}") from None
+        settings = Settings(**given)
+    except ValueError as error:
+        reason = str(error).splitlines()[1:2]
+        raise ZS3Error(
+            f"{folder / 'metrics.json'} is of another version of zs3lib ({reason}): {again}"
+        ) from None
     parts = split(settings.dataset, settings.k)
     model, heads = load_heads(folder, settings, len(parts.names))
     return FinishedRun(folder, record, settings, parts, model, heads)
 
 
 def backbone_file(folder: Path, saved: dict) -> Path:
-    """Where the backbone of a run lies, from its folder and the content of its `heads.pt`; never outside its profile."""
-    return paths.inside(folder.parent, saved.get("backbone"), folder / "heads.pt")
+    """Where a run's backbone lies, by its `heads.pt`; never outside its profile's folder."""
+    return inside(folder.parent, saved.get("backbone"), folder / "heads.pt")
 
 
 def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[nn.Module, dict[str, Head]]:
     """The frozen network and the trained heads of a finished run, from its folder.
 
-    Raises ZS3Error naming the file that is missing, damaged, made by other settings, or that names files elsewhere.
+    Raises ZS3Error naming the file that is missing, damaged, made by other settings, or that names
+    files elsewhere.
     """
-    source, heads = folder / "heads.pt", {}
-    saved = checkpoints.load_weights(source)
+    folder = Path(folder)
+    source = folder / "heads.pt"
+    saved = load_weights(source)
+    device = device_of(settings.device)
+    heads = {}
     try:
         source = backbone_file(folder, saved)
-        model = stage1.build_model(settings, classes)
-        model.load_state_dict(checkpoints.load_weights(source)["model"])
-        stage1.freeze(model).to(device_of(settings), memory_format=torch.channels_last)
+        model = build(settings, classes)
+        model.load_state_dict(load_weights(source)["model"])
+        freeze(model).to(device)
         source = folder / "heads.pt"
         for name, weights in saved["heads"].items():
-            if len(weights["words"]) != classes:
-                raise ValueError(f"{len(weights['words'])} classes, not {classes}")
-            heads[name] = Head(words=weights["words"], noise=settings.noise).to(device_of(settings)).eval()
-            heads[name].load_state_dict(weights)
+            words = weights["words"]
+            if len(words) != classes:
+                raise ValueError(f"{len(words)} classes, not {classes}")
+            head = Head(words=words, noise=settings.noise, features=settings.feature_dim)
+            head.load_state_dict(weights)
+            heads[name] = head.to(device).eval()
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ZS3Error(f"{source} is not of a run with these settings ({reason}): run it again") from error
+        raise ZS3Error(
+            f"{source} is not of a run with these settings ({reason}): run it again"
+        ) from error
     return model, heads
-
-
-def toy_run(folder: str | Path) -> Path:
-    """`folder` when a finished run is there; where the default toy run lacks, it is trained first (about a minute).
-
-    Any other run that is missing raises ZS3Error with the command that makes it.
-    """
-    folder = Path(folder).absolute()
-    folder = folder.parent if folder.name == "metrics.json" else folder
-    if (folder / "metrics.json").is_file() and (folder / "heads.pt").is_file():
-        return folder
-    name = re.fullmatch(r"(voc|context)-k(\d+)-s(\d+)", folder.name)
-    if folder.parent.name != "toy" or not name:
-        raise ZS3Error(f"no finished run in {folder}: {how_to_make(folder)}")
-    settings = Settings.make(profile="toy", dataset=name[1], k=int(name[2]), seed=int(name[3]))
-    print(f"{folder.parent.name}/{folder.name} is not there yet: training it now, a minute or two on two CPU cores")
-    run = Run(settings, runs_root=folder.parents[1], cache_root=paths.CACHE)
-    run.train_backbone()
-    run.train_heads()
-    run.evaluate()
-    run.save()
-    return folder

@@ -24,7 +24,9 @@ def picture_below(notebook: Path, heading: str) -> Image.Image:
     try:
         cells = nbformat.read(notebook, 4).cells
     except Exception as error:  # missing, no JSON, no notebook: nbformat raises many kinds
-        raise ZS3Error(f"{notebook} is no notebook ({type(error).__name__}): run it again") from None
+        raise ZS3Error(
+            f"{notebook} is no notebook ({type(error).__name__}): run it again"
+        ) from None
     below, headings = False, []
     for cell in cells:
         if cell.cell_type == "markdown":
@@ -41,7 +43,9 @@ def picture_below(notebook: Path, heading: str) -> Image.Image:
 def save_small(picture: Image.Image, path: Path, *, width: int = 1000) -> None:
     """Write a PNG of at most `width` pixels across and 256 colours: a third of the bytes, and the eye sees no difference."""
     if picture.width > width:
-        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        picture = picture.resize(
+            (width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS
+        )
     small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     with atomic_write(path) as file:
         small.save(file, "png", optimize=True)
@@ -51,9 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Save the first picture below a heading of an executed notebook as a small PNG."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib.pictures", description=main.__doc__)
     parser.add_argument("notebook", type=Path, help="an executed notebook")
-    parser.add_argument("heading", help="the heading, without its #, below which the picture stands")
+    parser.add_argument(
+        "heading", help="the heading, without its #, below which the picture stands"
+    )
     parser.add_argument("output", type=Path, help="where the PNG goes")
-    parser.add_argument("--width", type=int, default=1000, help="widest it may be, pixels (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=1000, help="widest it may be, pixels (default: %(default)s)"
+    )
     args = parser.parse_args(arguments)
     try:
         save_small(picture_below(args.notebook, args.heading), args.output, width=args.width)

@@ -19,7 +19,12 @@ from .paths import TABLES, write_texts
 from .records import MODELS, SETTING, check_same_settings, read_records, select
 
 PROTOCOLS = ("paper", "strict")
-COLUMNS = {"seen_miou": "Seen mIoU", "unseen_miou": "Unseen mIoU", "overall_miou": "Overall mIoU", "hiou": "hIoU"}
+COLUMNS = {
+    "seen_miou": "Seen mIoU",
+    "unseen_miou": "Unseen mIoU",
+    "overall_miou": "Overall mIoU",
+    "hiou": "hIoU",
+}
 LEGEND = (
     "Percent. paper: the label maps of training images with unseen classes lay out the generated features (ZS3Net's "
     "protocol, the default). strict: these images are left out of stage 2, and layouts are seen label maps in which some "
@@ -33,7 +38,12 @@ def table(records: list[dict]) -> pd.DataFrame:
     Only where both protocols were run, and over the seeds that both have. Raises ZS3Error when two runs differ in more
     than the protocol.
     """
-    check_same_settings([r | {"protocol": "both", "settings": r["settings"] | {"protocol": "both"}} for r in records])
+    check_same_settings(
+        [
+            r | {"protocol": "both", "settings": r["settings"] | {"protocol": "both"}}
+            for r in records
+        ]
+    )
     runs = {(r["dataset"], r["k"], r["seed"], r["protocol"]) for r in records}
     lines = [
         {"Dataset": r["dataset"], "K": r["k"], "Model": MODELS[method], "protocol": r["protocol"]}
@@ -46,7 +56,9 @@ def table(records: list[dict]) -> pd.DataFrame:
     wide = groups.mean().unstack("protocol")
     spread = groups.std().unstack("protocol").rename(columns="std {}".format, level="protocol")
     both = pd.concat([wide, spread], axis=1)
-    columns = [(label, kind + p) for label in COLUMNS.values() for p in PROTOCOLS for kind in ("", "std ")]
+    columns = [
+        (label, kind + p) for label in COLUMNS.values() for p in PROTOCOLS for kind in ("", "std ")
+    ]
     return both.reindex(columns=pd.MultiIndex.from_tuples(columns, names=["Metric", "Protocol"]))
 
 
@@ -75,7 +87,9 @@ def to_markdown(frame: pd.DataFrame, records: list[dict], profile: str) -> str:
         f"{r['dataset']}, K = {r['k']}: {r['stage1_images']} of {r['train_images']} training images have no unseen class"
         for r in records if r["protocol"] == "strict"
     ]  # fmt: skip
-    seeded = [f"{d}, K = {k}: seeds {', '.join(map(str, s))}" for (d, k), s in seeds(records).items()]
+    seeded = [
+        f"{d}, K = {k}: seeds {', '.join(map(str, s))}" for (d, k), s in seeds(records).items()
+    ]
     setting = SETTING.get(profile, "Not the paper's setting.").partition(" The published")[0]
     notes = [setting, LEGEND, "; ".join(dict.fromkeys(counts)) + ".",
              "; ".join(seeded) + ". No significance test."]  # fmt: skip
@@ -91,12 +105,17 @@ def to_csv(frame: pd.DataFrame, records: list[dict], profile: str) -> str:
             line = {"dataset": dataset, "k": k, "model": model, "protocol": protocol, "profile": profile,
                     "seeds": len(counts[(dataset, k)])}  # fmt: skip
             for metric, label in COLUMNS.items():
-                line |= {metric: row[(label, protocol)], f"{metric}_std": row[(label, f"std {protocol}")]}
+                line |= {
+                    metric: row[(label, protocol)],
+                    f"{metric}_std": row[(label, f"std {protocol}")],
+                }
             lines.append(line)
     return pd.DataFrame(lines).round(4).to_csv(index=False)
 
 
-def write(runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, datasets=None, only=None) -> list[Path]:
+def write(
+    runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, datasets=None, only=None
+) -> list[Path]:
     """Write `<tables_dir>/<profile>/protocol.{md,csv}` from whatever runs both protocols have; returns the paths.
 
     `ks`, `datasets` and the seeds `only` choose among them, default all.
@@ -108,7 +127,10 @@ def write(runs_dir: Path | str, tables_dir: Path | str, profile: str, ks=None, d
     if not records:
         return []
     frame = table(records)
-    files = {"protocol.csv": to_csv(frame, records, profile), "protocol.md": to_markdown(frame, records, profile)}
+    files = {
+        "protocol.csv": to_csv(frame, records, profile),
+        "protocol.md": to_markdown(frame, records, profile),
+    }
     return write_texts(Path(tables_dir, profile), files)
 
 
@@ -116,7 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Write and print the table of both protocols from a profile's run records."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib.protocols", description=main.__doc__)
     options.add_runs(parser)
-    parser.add_argument("--tables", type=Path, default=TABLES, help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--tables", type=Path, default=TABLES, help="folder to write to (default: %(default)s)"
+    )
     args = parser.parse_args(arguments)
     try:
         files = write(args.runs, args.tables, args.profile)

@@ -19,10 +19,19 @@ from .seal import SCHEMA, checksum
 SPECS = {
     "I": ("voc", {"ZS3Net": "zs3net", "Ours": "ours"}, "Pascal-VOC 2012"),
     "II": ("context", {"ZS3Net": "zs3net", "Ours": "ours"}, "Pascal-Context"),
-    "III": ("voc", {"Equal Weight": "equal_weight", "Final": "ours"}, "Ablation on Pascal-VOC 2012"),
+    "III": (
+        "voc",
+        {"Equal Weight": "equal_weight", "Final": "ours"},
+        "Ablation on Pascal-VOC 2012",
+    ),
 }
 # Every method in the paper's words, in the order of `tables.rows`.
-MODELS = {"no_generator": "No generator", "zs3net": "ZS3Net", "ours": "Ours", "equal_weight": "Equal Weight"}
+MODELS = {
+    "no_generator": "No generator",
+    "zs3net": "ZS3Net",
+    "ours": "Ours",
+    "equal_weight": "Equal Weight",
+}
 SETTING = {
     "toy": "Generated toy images and a small backbone: NOT the paper's setting. The published numbers stand beside "
     "the measured ones for orientation; they are neither reproduced nor refuted here.",
@@ -40,7 +49,19 @@ KEYS = {  # what a record must hold for the tables
 }  # fmt: skip
 # Settings in which the runs of one table may differ: what the row is, where things lie, and what it ran on. Tau and gamma
 # belong to the row, since the paper chooses them by K. What lies there must not differ: "inputs" holds the files' hashes.
-FREE = {"dataset", "k", "seed", "methods", "tau", "gamma", "data_root", "weights", "word_vectors", "device", "workers"}
+FREE = {
+    "dataset",
+    "k",
+    "seed",
+    "methods",
+    "tau",
+    "gamma",
+    "data_root",
+    "weights",
+    "word_vectors",
+    "device",
+    "workers",
+}
 
 
 def read_record(path: Path) -> dict:
@@ -51,16 +72,24 @@ def read_record(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ZS3Error(f"{path} is not valid JSON ({error}): remove its folder and run it again") from None
+        raise ZS3Error(
+            f"{path} is not valid JSON ({error}): remove its folder and run it again"
+        ) from None
     folder = path.absolute().parent
-    problem = _problem(record) or (name(record) != f"{folder.parent.name}/{folder.name}" and f"holds {name(record)}")
+    problem = _problem(record) or (
+        name(record) != f"{folder.parent.name}/{folder.name}" and f"holds {name(record)}"
+    )
     if problem:
         raise ZS3Error(f"{path}: {problem}; remove its folder and run it again")
     return record
 
 
 def read_records(
-    runs_dir: Path | str, profile: str, seeds: Iterable[int] | None = None, *, protocol: str | None = "paper"
+    runs_dir: Path | str,
+    profile: str,
+    seeds: Iterable[int] | None = None,
+    *,
+    protocol: str | None = "paper",
 ) -> list[dict]:
     """Every `<runs_dir>/<profile>/<dataset>-k<K>-s<seed>[-strict]/metrics.json`, sorted; only `seeds` when given.
 
@@ -71,23 +100,37 @@ def read_records(
     """
     folder = Path(runs_dir, plain_name(profile, "profile"))
     records = [read_record(path) for path in sorted(folder.glob("*/metrics.json"))]
-    kept = [r for r in records if (seeds is None or r["seed"] in set(seeds)) and protocol in (None, r["protocol"])]
+    kept = [
+        r
+        for r in records
+        if (seeds is None or r["seed"] in set(seeds)) and protocol in (None, r["protocol"])
+    ]
     kept = [r for r in kept if not r["settings"].get("holdout")] or kept
-    return sorted(kept, key=lambda r: (DATASETS.index(r["dataset"]), r["k"], r["seed"], r["protocol"]))
+    return sorted(
+        kept, key=lambda r: (DATASETS.index(r["dataset"]), r["k"], r["seed"], r["protocol"])
+    )
 
 
 def listed(value: object, kind: type = str) -> list | None:
     """A list parameter as make and papermill hand it over: 6, "6 10", [6, 10] or None -> list of `kind` or None."""
-    words = value.split() if isinstance(value, str) else [value] if isinstance(value, int) else value
+    words = (
+        value.split() if isinstance(value, str) else [value] if isinstance(value, int) else value
+    )
     try:
         return [kind(word) for word in words] if words else None
     except ValueError:
         raise ZS3Error(f"{value!r} is not a list of numbers such as '6 10'") from None
 
 
-def select(records: list[dict], ks: Iterable[int] | None = None, datasets: Iterable[str] | None = None) -> list[dict]:
+def select(
+    records: list[dict], ks: Iterable[int] | None = None, datasets: Iterable[str] | None = None
+) -> list[dict]:
     """The records of these K and datasets; None or empty: all."""
-    return [r for r in records if (not ks or r["k"] in ks) and (not datasets or r["dataset"] in datasets)]
+    return [
+        r
+        for r in records
+        if (not ks or r["k"] in ks) and (not datasets or r["dataset"] in datasets)
+    ]
 
 
 def _problem(record: object) -> str | None:
@@ -97,12 +140,20 @@ def _problem(record: object) -> str | None:
     for key, kind in KEYS.items():
         if not isinstance(record.get(key), kind):
             return f"'{key}' is missing or of the wrong type"
-    if record["dataset"] not in DATASETS or "zs3lib" not in record["versions"] or not record["methods"]:
+    if (
+        record["dataset"] not in DATASETS
+        or "zs3lib" not in record["versions"]
+        or not record["methods"]
+    ):
         return "unknown dataset, no method, or no zs3lib version"
     for method, result in record["methods"].items():
         result = result if isinstance(result, dict) else {}
         metrics, per_class = result.get("metrics"), result.get("per_class_iou")
-        if not isinstance(metrics, dict) or not isinstance(per_class, dict) or not set(METRICS) <= set(metrics):
+        if (
+            not isinstance(metrics, dict)
+            or not isinstance(per_class, dict)
+            or not set(METRICS) <= set(metrics)
+        ):
             return f"the metrics or per_class_iou of '{method}' are not whole"
         for key, value in [*metrics.items(), *per_class.items()]:
             if not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -150,7 +201,11 @@ def _shared(record: dict, depth: int) -> dict:
         own = (
             {"weights"} if record.get("pretrained") == "zs3net" and depth == 1 else ()
         )  # ZS3Net has a network for each K
-        values |= {f"the content of {key}": value for key, value in record["inputs"].items() if key not in own}
+        values |= {
+            f"the content of {key}": value
+            for key, value in record["inputs"].items()
+            if key not in own
+        }
     return values
 
 
@@ -171,7 +226,9 @@ def notes(records: list[dict], which: str, profile: str, ks: Iterable[int]) -> l
         lines += [_provenance(runs), *_borrowed(runs)]
     gaps = [str(k) for k in ks if k not in {r["k"] for r in runs}]
     if gaps:
-        lines.append(f'No run yet: make tables PROFILE={profile} DATASETS={dataset} K="{" ".join(gaps)}"')
+        lines.append(
+            f'No run yet: make tables PROFILE={profile} DATASETS={dataset} K="{" ".join(gaps)}"'
+        )
     for r in runs:
         lost = [model for model, method in models.items() if method not in r["methods"]]
         if lost:
@@ -187,7 +244,11 @@ def _borrowed(runs: list[dict]) -> list[str]:
         return []
     ks, settings = sorted({r["k"] for r in smaller}), smaller[0]["settings"]
     epochs = settings.get("stage1_from_epochs", 0)
-    use = f"trained {epochs} more epoch(s) on the seen classes of the smaller K" if epochs else "as it is"
+    use = (
+        f"trained {epochs} more epoch(s) on the seen classes of the smaller K"
+        if epochs
+        else "as it is"
+    )
     return [
         f"K = {', '.join(map(str, ks))}: the backbone of K = {settings['stage1_from_k']}, which saw none of their unseen "
         f"classes either, {use}; the paper fine-tunes one for each K."
@@ -214,8 +275,15 @@ def _provenance(runs: list[dict]) -> str:
         seeds = f"{len(by_k[runs[0]['k']])} seed(s) per K ({several(by_k[runs[0]['k']])}){spread}"
     else:
         seeds = "seeds " + ", ".join(f"{several(s)} at K={k}" for k, s in by_k.items()) + spread
-    commits = ((r["git"].get("commit") or "unknown")[:10] + " + changes" * bool(r["git"].get("dirty")) for r in runs)
-    kind = "HELD-OUT TRAINING (tuning runs, not val)" if runs[0]["settings"].get("holdout") else "validation"
+    commits = (
+        (r["git"].get("commit") or "unknown")[:10] + " + changes" * bool(r["git"].get("dirty"))
+        for r in runs
+    )
+    kind = (
+        "HELD-OUT TRAINING (tuning runs, not val)"
+        if runs[0]["settings"].get("holdout")
+        else "validation"
+    )
     minutes = sum(r["wall_s"] for r in runs) / 60
     broken = sum(bool(r.get("interrupted")) for r in runs)
     counted = f" (of {broken} interrupted run(s) only the last attempt)" if broken else ""

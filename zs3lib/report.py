@@ -52,25 +52,35 @@ def formula(tex: str, display: str) -> str:
     try:
         result = mathml(tex, display=display)
     except Exception as error:  # its errors have no common class
-        raise ZS3Error(f"the formula {tex!r} cannot be shown: {type(error).__name__} {error}") from None
+        raise ZS3Error(
+            f"the formula {tex!r} cannot be shown: {type(error).__name__} {error}"
+        ) from None
     if unknown := re.findall(r"\\[a-zA-Z]+", result):
-        raise ZS3Error(f"the formula {tex!r} cannot be shown: {unknown[0]} is unknown to latex2mathml")
+        raise ZS3Error(
+            f"the formula {tex!r} cannot be shown: {unknown[0]} is unknown to latex2mathml"
+        )
     # A prime is raised already: raised once more, it would be too small to see that x_i' is not x_i.
     prime = '<mo lspace="0" rspace="0">\u2032</mo>'
-    result = re.sub(r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>", rf"<mrow>\1{prime}</mrow>", result)
+    result = re.sub(
+        r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>", rf"<mrow>\1{prime}</mrow>", result
+    )
     return result.replace("<mi>&#x02032;</mi>", prime)
 
 
 def markdown(source: str) -> str:
     """Markdown, with formulas, as HTML."""
-    return MarkdownWithMath(renderer=MathRenderer(escape=False, exclude_anchor_links=True)).render(source)
+    return MarkdownWithMath(renderer=MathRenderer(escape=False, exclude_anchor_links=True)).render(
+        source
+    )
 
 
 class PageExporter(HTMLExporter):
     """nbconvert's HTML with nothing fetched from elsewhere; light or dark as the reader's system is."""
 
     def __init__(self, **options):
-        super().__init__(extra_template_basedirs=[str(TEMPLATES.parent)], template_name=TEMPLATES.name, **options)
+        super().__init__(
+            extra_template_basedirs=[str(TEMPLATES.parent)], template_name=TEMPLATES.name, **options
+        )
 
     def default_filters(self):
         yield from super().default_filters()
@@ -88,12 +98,22 @@ class Page:
         try:
             self.content = nbformat.read(self.notebook, 4)
         except Exception as error:  # missing, no JSON, no notebook: nbformat raises many kinds
-            raise ZS3Error(f"{self.notebook} is no notebook ({type(error).__name__}): run it again") from None
-        code = [cell for cell in self.content.cells if cell.cell_type == "code" and cell.source.strip()]
+            raise ZS3Error(
+                f"{self.notebook} is no notebook ({type(error).__name__}): run it again"
+            ) from None
+        code = [
+            cell for cell in self.content.cells if cell.cell_type == "code" and cell.source.strip()
+        ]
         if not all(cell.execution_count for cell in code):
-            raise ZS3Error(f"{self.notebook} was not run to its end: run it first, for example with papermill")
-        for output in (output for cell in code for output in cell.outputs if output.output_type == "error"):
-            raise ZS3Error(f"{self.notebook} stopped with {output.ename}: {output.evalue}; mend that and run it again")
+            raise ZS3Error(
+                f"{self.notebook} was not run to its end: run it first, for example with papermill"
+            )
+        for output in (
+            output for cell in code for output in cell.outputs if output.output_type == "error"
+        ):
+            raise ZS3Error(
+                f"{self.notebook} stopped with {output.ename}: {output.evalue}; mend that and run it again"
+            )
 
     @property
     def short(self) -> str:
@@ -106,13 +126,17 @@ class Page:
 
     @property
     def title(self) -> str:
-        heading = next((h for cell in self.content.cells if (h := _heading(cell))), self.notebook.stem)
+        heading = next(
+            (h for cell in self.content.cells if (h := _heading(cell))), self.notebook.stem
+        )
         return f"{heading}: {self.short}" if self.notebook.stem == "train" else heading
 
     @property
     def shows(self) -> str:
         """The first cell's **Shows** paragraph as HTML."""
-        found = re.search(r"\*\*Shows\*\*\s+(.*?)(?:\n\s*\n|\*\*Takes\*\*|\Z)", self.content.cells[0].source, re.S)
+        found = re.search(
+            r"\*\*Shows\*\*\s+(.*?)(?:\n\s*\n|\*\*Takes\*\*|\Z)", self.content.cells[0].source, re.S
+        )
         text = found[1].strip() if found else ""
         return markdown(text[:1].upper() + text[1:])
 
@@ -120,7 +144,13 @@ class Page:
     def took(self) -> str:
         """How long papermill ran it."""
         seconds = self.content.metadata.get("papermill", {}).get("duration")
-        return "" if seconds is None else f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+        return (
+            ""
+            if seconds is None
+            else f"{seconds:.0f} s"
+            if seconds < 100
+            else f"{seconds / 60:.1f} min"
+        )
 
     def html(self, pages: Sequence[Page]) -> str:
         """The page, self-contained. Outputs that only a script could draw are left out."""
@@ -141,14 +171,24 @@ def _heading(cell: nbformat.NotebookNode) -> str:
 
 
 def _needs_script(data: dict) -> bool:
-    return (WIDGET in data or "application/javascript" in data) and not {"image/png", "text/html"} & set(data)
+    return (WIDGET in data or "application/javascript" in data) and not {
+        "image/png",
+        "text/html",
+    } & set(data)
 
 
 def _table(which: str, records: list[dict], profile: str, ks: Iterable[int] | None) -> dict:
     frame = tables.table(records, which, ks)
     cells = tables.beside(frame).rename_axis(columns=[None, None])
-    lines = notes(records, which, profile, frame.index.unique("K"))[1:]  # the first stands at the top of the page
-    return {"title": title(which, profile), "html": cells.style.to_html(), "notes": lines, "cells": True}
+    lines = notes(records, which, profile, frame.index.unique("K"))[
+        1:
+    ]  # the first stands at the top of the page
+    return {
+        "title": title(which, profile),
+        "html": cells.style.to_html(),
+        "notes": lines,
+        "cells": True,
+    }
 
 
 def contents(
@@ -157,11 +197,19 @@ def contents(
 ) -> str:  # fmt: skip
     """The index page: Fig. 3 and hIoU over K where they are drawn, Tables I-III, the floor, links to all pages."""
     drawn = [
-        {"title": heading, "note": FIGURE_NOTES[name], "png": base64.b64encode(file.read_bytes()).decode()}
+        {
+            "title": heading,
+            "note": FIGURE_NOTES[name],
+            "png": base64.b64encode(file.read_bytes()).decode(),
+        }
         for name, heading in (("fig3", "Fig. 3: what the models see"), ("hiou", "hIoU over K"))
         if (file := figures / profile / f"{name}.png").is_file()
     ]
-    shown = [_table(which, records, profile, ks) for which in SPECS if not datasets or SPECS[which][0] in datasets]
+    shown = [
+        _table(which, records, profile, ks)
+        for which in SPECS
+        if not datasets or SPECS[which][0] in datasets
+    ]
     lowest = tables.floor(records)
     if len(lowest):
         html = lowest.style.format("{:.1f}", na_rep="-").to_html()
@@ -188,17 +236,28 @@ def write_report(
     records = select(read_records(runs, profile, seeds), ks, datasets)
     check_same_settings(records)
     texts = {page.file: page.html(pages) for page in pages}
-    texts["index.html"] = contents(pages, records, profile, Path(figures), ks, datasets)  # last: it links the others
+    texts["index.html"] = contents(
+        pages, records, profile, Path(figures), ks, datasets
+    )  # last: it links the others
     return write_texts(folder, texts)[-1]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Turn executed notebooks into a self-contained HTML report whose index shows the tables and figures."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib.report", description=main.__doc__)
-    parser.add_argument("notebooks", nargs="+", type=Path, help="executed notebooks, in the order of the index")
-    parser.add_argument("--out", type=Path, default=ROOT / "report", help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "notebooks", nargs="+", type=Path, help="executed notebooks, in the order of the index"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "report",
+        help="folder to write to (default: %(default)s)",
+    )
     options.add_runs(parser)
-    parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the figures (default: %(default)s)")
+    parser.add_argument(
+        "--figures", type=Path, default=FIGURES, help="folder of the figures (default: %(default)s)"
+    )
     options.add_choice(parser)
     args = parser.parse_args(arguments)
     try:

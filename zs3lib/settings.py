@@ -1,221 +1,223 @@
-"""Every setting of a run, and the paper's tau and gamma."""
+"""Every setting of a run, checked by pydantic."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-import typing
-from dataclasses import dataclass, fields
+from typing import Annotated, Literal
 
-from . import paths
-from .classes import split
-from .deeplab import BACKBONES
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from . import storage
+from .classes import split, tau_gamma
 from .errors import ZS3Error
-from .generator import NOISES
+from .method.methods import METHODS
 from .profiles import PROFILES
 
-METHODS = {
-    "no_generator": "classifier on real features only: the floor",
-    "zs3net": "ZS3Net: the generator learns from seen classes",
-    "ours": "recursive training with ZS-MMD",
-    "equal_weight": "recursive training, every pseudo-feature weighing the same (Table III)",
-}
 
-# Sec. IV-A: (tau, gamma) for K = 2, 4, 6, 8, 10.
-TAU_GAMMA = {
-    "voc": {2: (0.85, 1 / 40), 4: (0.7, 1 / 80), 6: (0.7, 1 / 80), 8: (0.7, 1 / 80), 10: (0.85, 1 / 40)},
-    "context": {2: (0.85, 1 / 160), 4: (0.7, 1 / 160), 6: (0.85, 1 / 80), 8: (0.85, 1 / 80), 10: (0.7, 1 / 160)},
-}
+def _listed(value: object) -> object:
+    """ "a, b", '["a", "b"]' or 3 as a list; papermill's -p hands over any of these."""
+    if not isinstance(value, str):
+        return [value] if isinstance(value, int | float) else value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",")]
 
 
-def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
-    """The paper's tau and gamma; for an odd K those of the next larger K of the paper."""
-    split(dataset, k)
-    return TAU_GAMMA[dataset][k + k % 2]
+def _no_truth(value: object) -> object:
+    """A number that is no true or false; papermill may hand it over as text."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks them.
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Number = Annotated[float, BeforeValidator(_no_truth), Field(allow_inf_nan=False)]
+Wholes = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+# A path that looks like a number reaches us as one.
+Text = Annotated[str, BeforeValidator(str)]
 
-    `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of `stage1_epochs`. With `stage1_from_k` a
-    smaller K starts from that K's backbone, which saw none of its unseen classes either: `stage1_from_epochs` epochs, or 0.
-    `stage1_lr` is the backbone's; ASPP, decoder and classifier learn `fresh_lr_factor` times as fast. The first
-    `frozen_blocks` blocks keep their pretrained weights, with `frozen_bn` the backbone its batch statistics. Learning rates
-    are for a batch, sizes in pixels; `views` are the augmented copies of an image in stage 2, with `shared_views` the same
-    for all seeds, with one feature cache; a batch takes every `cell_stride`-th feature cell each way, at random offsets.
-    `protocol` "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`); `holdout` is the share of train
-    that takes val's place while hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples.
+
+class Settings(BaseModel):
+    """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks.
+
+    `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of
+    `stage1_epochs`. `stage1_lr` is the backbone's; ASPP, decoder and classifier learn
+    `fresh_lr_factor` times as fast. The first `frozen_blocks` blocks keep their pretrained
+    weights, with `frozen_bn` the backbone its batch statistics. Sizes are in pixels. `views` are
+    the augmented copies of an image in stage 2; a batch takes every `cell_stride`-th feature cell
+    each way, at random offsets. `protocol` "strict" keeps images with unseen pixels out of stage 2
+    (`data/strict.py`); `holdout` is the share of train that takes val's place while
+    hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples; `compile` wraps the
+    generator's losses in torch.compile.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: str = "toy"
     dataset: str = "voc"
-    k: int = 10
-    seed: int = 0
-    methods: tuple[str, ...] = ("no_generator", "zs3net", "ours", "equal_weight")
+    k: Whole = 10
+    seed: Whole = Field(0, ge=0, le=2**31)
+    methods: Names = tuple(METHODS)
     # where things are
-    data_root: str = ""
-    weights: str = ""
-    word_vectors: str = ""
+    data_root: Text = ""
+    weights: Text = ""
+    word_vectors: Text = ""
     # network
-    backbone: str = "resnet18"
-    aspp_rates: tuple[int, ...] = (6, 12, 18)
-    multi_grid: tuple[int, ...] = (1,)
+    backbone: Literal["small", "resnet18", "mobilenet_v2", "resnet101"] = "small"
+    feature_dim: Whole = Field(256, ge=2, le=4096)
+    aspp_rates: Wholes = (6, 12, 18)
+    multi_grid: Wholes = (1,)
     dropout: bool = True
     align_corners: bool = False
     # input
-    base_size: int = 312
-    crop_size: int = 312
-    scale_min: float = 0.5
-    scale_max: float = 2.0
-    blur: float = 0.5
-    val_size: int = 513
-    holdout: float = 0.0
+    base_size: Whole = Field(312, ge=32, le=4096)
+    crop_size: Whole = Field(312, ge=32, le=4096)
+    scale_min: Number = Field(0.5, ge=0.1, le=10)
+    scale_max: Number = Field(2.0, ge=0.1, le=10)
+    blur: Number = Field(0.5, ge=0, le=1)
+    val_size: Whole = Field(513, ge=32, le=4096)
+    holdout: Number = Field(0.0, ge=0, le=0.9)
     # stage 1
-    backbone_seed: int = 0
-    batch_size: int = 8
-    stage1_epochs: int = 30
-    stage1_steps: int = 0
-    stage1_optimiser: str = "sgd"
-    stage1_lr: float = 0.007
-    stage1_from_k: int = 0
-    stage1_from_epochs: int = 2
-    fresh_lr_factor: float = 10.0
-    frozen_blocks: int = 0
+    backbone_seed: Whole = Field(0, ge=0, le=2**31)
+    batch_size: Whole = Field(8, ge=2, le=4096)
+    stage1_epochs: Whole = Field(30, ge=1, le=10_000)
+    stage1_steps: Whole = Field(0, ge=0, le=10**7)
+    stage1_optimiser: Literal["sgd", "adamw"] = "sgd"
+    stage1_lr: Number = Field(0.007, ge=0, le=10)
+    fresh_lr_factor: Number = Field(10.0, ge=0, le=1e4)
+    frozen_blocks: Whole = Field(0, ge=0, le=100)
     frozen_bn: bool = False
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    momentum: Number = Field(0.9, ge=0, le=0.9999)
+    weight_decay: Number = Field(5e-4, ge=0, le=1)
     # stage 2
-    views: int = 2
-    shared_views: bool = False
-    cell_stride: int = 1
-    stage2_epochs: int = 10
-    warmup_epochs: int = 5
-    classifier_lr: float = 0.07
-    classifier_loss: str = "mean"
-    loss_at: str = "image"
-    unseen_weight: float = 10.0
-    generator_lr: float = 2e-4
-    samples: int = 128
-    tau: float = 0.85
-    gamma: float = 1 / 40
+    views: Whole = Field(2, ge=1, le=1000)
+    cell_stride: Whole = Field(1, ge=1, le=8)
+    stage2_epochs: Whole = Field(10, ge=1, le=10_000)
+    warmup_epochs: Whole = Field(5, ge=0, le=10_000)
+    classifier_lr: Number = Field(0.07, ge=0, le=1000)
+    classifier_loss: Literal["mean", "sum"] = "mean"
+    loss_at: Literal["image", "feature"] = "image"
+    unseen_weight: Number = Field(10.0, ge=0, le=1e6)
+    generator_lr: Number = Field(2e-4, ge=0, le=10)
+    samples: Whole = Field(128, ge=2, le=100_000)
+    tau: Number = Field(0.85, ge=0, le=1)
+    gamma: Number = Field(1 / 40, ge=0, le=1e3)
     # readings of what the paper leaves open
-    noise: str = "gaussian"
-    word_norm: str = "unit"
+    noise: Literal["gaussian", "uniform"] = "gaussian"
+    word_norm: Literal["unit", "none", "noise"] = "unit"
     mmd_root: bool = True
-    zs_weights: str = "paper"
-    pseudo: str = "fresh"
-    protocol: str = "paper"
+    zs_weights: Literal["paper", "normalised"] = "paper"
+    pseudo: Literal["fresh", "same"] = "fresh"
+    protocol: Literal["paper", "strict"] = "paper"
     # the machine
-    device: str = "auto"
+    device: Text = "auto"
     amp: bool = True
-    workers: int = 0
+    compile: bool = False
+    workers: Whole = Field(0, ge=0, le=64)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if not self.methods:
+            raise ValueError(f"no method given: choose from {', '.join(METHODS)}")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ValueError(f"unknown method '{method}': choose from {', '.join(METHODS)}")
+        if self.warmup_epochs > self.stage2_epochs:
+            most = self.stage2_epochs
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}: it must be from 0 to {most}")
+        if self.scale_max < self.scale_min:
+            least = self.scale_min
+            raise ValueError(f"scale_max is {self.scale_max}: it must be from {least} to 10")
+        if self.cell_stride > 1 and self.loss_at == "image":
+            raise ValueError(
+                f"cell_stride is {self.cell_stride}: a loss at the image's resolution needs every "
+                "cell, 1"
+            )
+        return self
 
     @classmethod
     def make(
-        cls, *, profile: str = "toy", dataset: str = "voc", k: int = 10, options: dict | None = None, **changes
+        cls,
+        *,
+        profile: str = "toy",
+        dataset: str = "voc",
+        k: int = 10,
+        options: dict | str | None = None,
+        **changes,
     ) -> Settings:
-        """Settings of a profile for one (dataset, K); `changes` that are None or "" keep the profile's value.
+        """Settings of a profile for one (dataset, K).
 
-        `options` are further changes, as one dictionary.
+        Arguments:
+            changes: other settings; those that are None or "" keep the profile's value.
+            options: further changes, as one dictionary or its JSON.
 
         Raises ZS3Error on unknown names, types that do not fit and values out of range.
         """
         if profile not in PROFILES:
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
+        k = _whole(k)
         split(dataset, k)
-        if not isinstance(options, dict | None):
-            raise ZS3Error(f"options is {options!r}: it must be a dictionary of settings by name")
-        if own := [name for name in ("profile", "dataset", "k") if name in (options or {})]:
+        changes |= _dictionary(options)
+        given = {name: value for name, value in changes.items() if value not in (None, "")}
+        if own := [name for name in ("profile", "dataset", "k") if name in given]:
             raise ZS3Error(f"options hold '{own[0]}': give it as a parameter of its own")
-        changes |= options or {}
-        values = dict(PROFILES[profile]["all"]) | dict(PROFILES[profile].get(dataset, {}))
+        if unknown := [name for name in given if name not in cls.model_fields]:
+            known = ", ".join(sorted(cls.model_fields))
+            raise ZS3Error(f"unknown setting '{unknown[0]}': the settings are {known}")
+        values = PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
         values["tau"], values["gamma"] = tau_gamma(dataset, k)
-        values |= {name: value for name, value in changes.items() if value not in (None, "")}
-        values |= {"profile": profile, "dataset": dataset, "k": k}
-        known = {f.name for f in fields(cls)}
-        for name in values:
-            if name not in known:
-                raise ZS3Error(f"unknown setting '{name}': the settings are {', '.join(sorted(known))}")
-        types = typing.get_type_hints(cls)
-        settings = cls(**{name: _coerce(name, value, types[name]) for name, value in values.items()})
-        settings._check()
-        return settings
-
-    def _check(self) -> None:
-        choices = {
-            "backbone": BACKBONES, "noise": NOISES, "classifier_loss": ("mean", "sum"), "loss_at": ("image", "feature"),
-            "word_norm": ("unit", "none", "noise"), "zs_weights": ("paper", "normalised"), "pseudo": ("fresh", "same"),
-            "protocol": ("paper", "strict"), "stage1_optimiser": ("sgd", "adamw"),
-        }  # fmt: skip
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ZS3Error(f"{name} is '{getattr(self, name)}': choose one of {', '.join(allowed)}")
-        for method in self.methods:
-            if method not in METHODS:
-                raise ZS3Error(f"unknown method '{method}': choose from {', '.join(METHODS)}")
-        ranges = {
-            "seed": (0, 2**31), "backbone_seed": (0, 2**31), "batch_size": (2, 4096), "stage1_epochs": (1, 10_000),
-            "stage1_steps": (0, 10**7), "stage1_from_k": (0, 10), "stage1_from_epochs": (0, 10_000),
-            "stage2_epochs": (1, 10_000), "warmup_epochs": (0, self.stage2_epochs), "views": (1, 1000),
-            "samples": (2, 100_000), "cell_stride": (1, 8), "base_size": (32, 4096), "crop_size": (32, 4096),
-            "val_size": (32, 4096), "scale_min": (0.1, 10), "scale_max": (self.scale_min, 10), "holdout": (0, 0.9),
-            "blur": (0, 1), "stage1_lr": (0, 10), "fresh_lr_factor": (0, 1e4), "frozen_blocks": (0, 100),
-            "classifier_lr": (0, 1000), "generator_lr": (0, 10), "momentum": (0, 0.9999), "weight_decay": (0, 1),
-            "unseen_weight": (0, 1e6), "tau": (0, 1), "gamma": (0, 1e3), "workers": (0, 64),
-        }  # fmt: skip
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise ZS3Error(f"{name} is {getattr(self, name)}: it must be from {low} to {high}")
-        if self.cell_stride > 1 and self.loss_at == "image":
-            raise ZS3Error(f"cell_stride is {self.cell_stride}: a loss at the image's resolution needs every cell, 1")
-        if not self.methods:
-            raise ZS3Error(f"no method given: choose from {', '.join(METHODS)}")
+        values |= given | {"profile": profile, "dataset": dataset, "k": k}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ZS3Error("; ".join(map(_line, error.errors()))) from None
 
     def as_dict(self) -> dict:
         """Plain values for a run record."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return self.model_dump(mode="json")
 
     def key(self, *names: str, extra: object = None) -> str:
-        """Short hash of some settings: names what was computed from them, so that nothing stale is read."""
+        """Short hash of some settings: names what was computed from them."""
         content = {name: getattr(self, name) for name in sorted(names)}
-        return hashlib.sha256(json.dumps([content, extra], sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-    @property
-    def views_seed(self) -> int:
-        """What the augmented views of stage 2 are drawn from."""
-        return self.backbone_seed if self.shared_views else self.seed
+        return storage.text_hash(json.dumps([content, extra], sort_keys=True, default=str))
 
     @property
     def run_name(self) -> str:
-        return paths.run_name(self.dataset, self.k, self.seed, protocol=self.protocol, holdout=self.holdout)
-
-
-def _coerce(name: str, value: object, kind: type) -> object:
-    """Accept what papermill's -p hands over ("0.5", 6, "zs3net,ours") where it means the setting's type."""
-    origin = typing.get_origin(kind)
-    try:
-        if origin is tuple:
-            item = typing.get_args(kind)[0]
-            parts = value.split(",") if isinstance(value, str) else list(value)
-            return tuple(item(part.strip() if isinstance(part, str) else part) for part in parts)
-        if kind is bool:
-            return {"true": True, "false": False, "1": True, "0": False}[str(value).lower()]
-        if kind is int and float(value) != int(float(value)):
-            raise ValueError
-        if kind in (int, float):
-            if isinstance(value, bool):
-                raise ValueError
-            number = kind(float(value))
-            if number != number:
-                raise ValueError
-            return number
-        return str(value)
-    except (TypeError, ValueError, KeyError, OverflowError):
-        wanted = (
-            "comma-separated values"
-            if origin is tuple
-            else {int: "a whole number", float: "a number"}.get(kind, "true or false")
+        """The run's folder below runs/<profile>/."""
+        return storage.run_name(
+            self.dataset, self.k, self.seed, protocol=self.protocol, holdout=self.holdout
         )
-        raise ZS3Error(f"{name} is {value!r}: it must be {wanted}") from None
+
+
+def _whole(k: object) -> object:
+    """6, "6" and 6.0 as 6; anything else as it is."""
+    try:
+        number = float(k) if not isinstance(k, bool) else k
+        return int(number) if number == int(number) and not isinstance(k, bool) else k
+    except (TypeError, ValueError, OverflowError):
+        return k
+
+
+def _dictionary(options: object) -> dict:
+    try:
+        options = json.loads(options) if isinstance(options, str) and options else options
+    except ValueError:
+        pass
+    if not isinstance(options, dict | None):
+        raise ZS3Error(f"options is {options!r}: it must be a dictionary of settings by name")
+    return options or {}
+
+
+def _line(error: dict) -> str:
+    """One of pydantic's errors in one line: the setting, its value, what it must be."""
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
+    said = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    field = Settings.model_fields[error["loc"][0]]
+    if error["type"] in ("greater_than_equal", "less_than_equal"):
+        low = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))
+        high = next(limit.le for limit in field.metadata if hasattr(limit, "le"))
+        said = f"from {low} to {high}"
+    said = said.removeprefix("must be ").split(", unable")[0]
+    return f"{error['loc'][0]} is {error['input']!r}: it must be {said}"

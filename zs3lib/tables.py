@@ -24,10 +24,15 @@ from .records import FLOOR, MODELS, SPECS, check_same_settings, notes, read_reco
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-HEADS = tuple((group, m) for group in ("Seen", "Unseen", "Overall") for m in ("PA", "MA", "mIoU")) + (("", "hIoU"),)
+HEADS = tuple(
+    (group, m) for group in ("Seen", "Unseen", "Overall") for m in ("PA", "MA", "mIoU")
+) + (("", "hIoU"),)
 
 # Measured and published stay on one line; a heading stands amid the columns it is for.
-LOOK = [dict(selector="td", props="white-space: nowrap"), dict(selector="th.level0", props="text-align: center")]
+LOOK = [
+    dict(selector="td", props="white-space: nowrap"),
+    dict(selector="th.level0", props="text-align: center"),
+]
 
 
 def table(records: list[dict], which: str, ks: Iterable[int] | None = None) -> pd.DataFrame:
@@ -53,9 +58,13 @@ def table(records: list[dict], which: str, ks: Iterable[int] | None = None) -> p
         "published": paper.set_index(["K", "Model"])[list(METRICS)],
     }
     index = pd.MultiIndex.from_product([ks, models], names=["K", "Model"])
-    wide = pd.concat({source: frame.reindex(index).astype(float) for source, frame in sources.items()}, axis=1)
+    wide = pd.concat(
+        {source: frame.reindex(index).astype(float) for source, frame in sources.items()}, axis=1
+    )
     heads = dict(zip(METRICS, HEADS))
-    wide.columns = pd.MultiIndex.from_tuples([(*heads[metric], source) for source, metric in wide.columns])
+    wide.columns = pd.MultiIndex.from_tuples(
+        [(*heads[metric], source) for source, metric in wide.columns]
+    )
     return wide[[(*head, source) for head in HEADS for source in sources]].rename_axis(
         columns=["Classes", "Metric", "Source"]
     )
@@ -69,7 +78,9 @@ def rows(results: Mapping[str, Mapping]) -> Styler:
     """
     known = [method for method in MODELS if method in results]
     values = [[results[method]["metrics"][metric] for metric in METRICS] for method in known]
-    frame = pd.DataFrame(values, [MODELS[method] for method in known], pd.MultiIndex.from_tuples(HEADS), float)
+    frame = pd.DataFrame(
+        values, [MODELS[method] for method in known], pd.MultiIndex.from_tuples(HEADS), float
+    )
 
     def bold(column: pd.Series) -> list[str]:
         printed = column.map(lambda x: float(f"{x:.1f}")).drop("No generator", errors="ignore")
@@ -85,10 +96,14 @@ def texts(frame: pd.DataFrame, source: str, bold: str = "{}") -> pd.DataFrame:
     Better is judged on the number as printed, so a tie sets both; a number without its partner is never bold.
     """
     values = frame.xs(source, axis=1, level="Source").map(lambda x: float(f"{x:.1f}"))
-    spread = frame.xs("std", axis=1, level="Source") if source == "measured" else values * float("nan")
+    spread = (
+        frame.xs("std", axis=1, level="Source") if source == "measured" else values * float("nan")
+    )
     by_k = values.groupby(level="K")
     best = (values == by_k.transform("max")) & (by_k.transform("count") == 2)
-    shown = values.map("{:.1f}".format) + spread.map(lambda s: "" if math.isnan(s) else f" ± {s:.1f}")
+    shown = values.map("{:.1f}".format) + spread.map(
+        lambda s: "" if math.isnan(s) else f" ± {s:.1f}"
+    )
     return shown.where(~best, shown.map(bold.format)).where(values.notna(), "-")
 
 
@@ -116,9 +131,15 @@ def floor(records: list[dict]) -> pd.DataFrame:
         | {c: r["methods"][m]["metrics"]["unseen_miou"] for c, m in columns.items() if m in r["methods"]}
         for r in records if "no_generator" in r["methods"]
     ]  # fmt: skip
-    frame = pd.DataFrame(lines, columns=["Dataset", "K", *columns]).groupby(["Dataset", "K"], sort=False).mean()
+    frame = (
+        pd.DataFrame(lines, columns=["Dataset", "K", *columns])
+        .groupby(["Dataset", "K"], sort=False)
+        .mean()
+    )
     for model in ("ZS3Net", "Ours"):
-        frame[f"{model} / floor"] = frame[model] / frame["No generator"].where(frame["No generator"] > 0)
+        frame[f"{model} / floor"] = frame[model] / frame["No generator"].where(
+            frame["No generator"] > 0
+        )
     return frame
 
 
@@ -126,7 +147,9 @@ def to_csv(frame: pd.DataFrame, records: list[dict], which: str, profile: str) -
     """One row per (k, model, source): measured, its std where there are several seeds, published; percent."""
     dataset, models, _ = SPECS[which]
     tidy = frame.stack("Source", future_stack=True)
-    tidy = tidy.set_axis(METRICS, axis=1).rename_axis(["k", "model", "source"]).reset_index().round(4)
+    tidy = (
+        tidy.set_axis(METRICS, axis=1).rename_axis(["k", "model", "source"]).reset_index().round(4)
+    )
     tidy = tidy[(tidy["source"] != "std") | tidy["hiou"].notna()]
     seeds = [sum(r["dataset"] == dataset and r["k"] == k and models[m] in r["methods"] for r in records)
              for k, m in zip(tidy["k"], tidy["model"])]  # fmt: skip
@@ -152,7 +175,11 @@ def to_latex(frame: pd.DataFrame, heading: str, lines: list[str], label: str) ->
     """A table* float for a paper; needs the packages booktabs and multirow."""
     special = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
                              "^": r"\textasciicircum{}", "±": r"$\pm$"})  # fmt: skip
-    cells = below(frame, r"\textbf{{{}}}").rename_axis(columns=[None, None]).replace("±", r"$\\pm$", regex=True)
+    cells = (
+        below(frame, r"\textbf{{{}}}")
+        .rename_axis(columns=[None, None])
+        .replace("±", r"$\\pm$", regex=True)
+    )
     tex = cells.style.to_latex(
         environment="table*", position="t", position_float="centering", hrules=True,
         multirow_align="c", multicol_align="c", column_format="lll" + "r" * len(METRICS),
@@ -166,12 +193,16 @@ def to_latex(frame: pd.DataFrame, heading: str, lines: list[str], label: str) ->
     return "% needs \\usepackage{booktabs,multirow}\n" + tex
 
 
-def _for_terminal(records: list[dict], profile: str, ks: Iterable[int] | None, datasets: Iterable[str] | None) -> str:
+def _for_terminal(
+    records: list[dict], profile: str, ks: Iterable[int] | None, datasets: Iterable[str] | None
+) -> str:
     """Table I (Table II without VOC) as plain text about 100 columns wide; * marks the better of the two models."""
     which = "I" if not datasets or "voc" in datasets else "II"
     frame = table(records, which, ks)
     cells = below(frame, "*{}").rename_axis(columns=[None, None])
-    lines = "\n".join(notes(records, which, profile, frame.index.unique("K"))).replace("Bold:", "*:")
+    lines = "\n".join(notes(records, which, profile, frame.index.unique("K"))).replace(
+        "Bold:", "*:"
+    )
     return f"{title(which, profile)}\n\n{cells.to_string()}\n\n{lines}\n"
 
 
@@ -182,7 +213,13 @@ def show(which: str, records: list[dict], profile: str, ks: Iterable[int] | None
     frame = table(records, which, ks)
     cells = beside(frame).rename_axis(columns=[None, None])
     display(cells.style.set_caption(title(which, profile)).set_table_styles(LOOK))
-    display(Markdown("".join(f"- {line}\n" for line in notes(records, which, profile, frame.index.unique("K")))))
+    display(
+        Markdown(
+            "".join(
+                f"- {line}\n" for line in notes(records, which, profile, frame.index.unique("K"))
+            )
+        )
+    )
 
 
 def write_tables(
@@ -214,7 +251,9 @@ def write_tables(
     if len(lowest):
         files["floor.csv"] = lowest.round(4).to_csv()
         shown = lowest.map("{:.1f}".format).replace("nan", "-").reset_index()
-        files["floor.md"] = f"# Unseen mIoU above the floor, profile {profile}\n\n{FLOOR}\n\n{markdown(shown)}"
+        files["floor.md"] = (
+            f"# Unseen mIoU above the floor, profile {profile}\n\n{FLOOR}\n\n{markdown(shown)}"
+        )
     return write_texts(Path(tables_dir, profile), files)
 
 
@@ -222,13 +261,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the tables of a profile from its run records, print Table I (Table II without VOC) and where they are."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib.tables", description=main.__doc__)
     options.add_runs(parser)
-    parser.add_argument("--tables", type=Path, default=TABLES, help="folder to write to (default: %(default)s)")
+    parser.add_argument(
+        "--tables", type=Path, default=TABLES, help="folder to write to (default: %(default)s)"
+    )
     options.add_choice(parser)
     args = parser.parse_args(arguments)
     try:
         records = read_records(args.runs, args.profile, args.seeds)
         if not records:
-            raise ZS3Error(f"no run records in {args.runs / args.profile}: make tables PROFILE={args.profile}")
+            raise ZS3Error(
+                f"no run records in {args.runs / args.profile}: make tables PROFILE={args.profile}"
+            )
         files = write_tables(records, args.tables, args.profile, ks=args.ks, datasets=args.datasets)
     except ZS3Error as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""ZS3Net's released files (github.com/valeoai/ZS3): its network and its generator, read into ours.
+"""Pretrained weights, and ZS3Net's released files (github.com/valeoai/ZS3), read into our network.
 
-`deeplab_pretrained_pascal_voc_<K>_unseen.pth.tar` holds {"state_dict": ..., "optimizer": ..., "epoch": ..., "best_pred": ...};
+`deeplab_pretrained_pascal_voc_<K>_unseen.pth.tar` holds {"state_dict": ..., "optimizer": ...};
 with `weights=<that file>` stage 1 is skipped, since it is what their stage 1 left.
 """
 
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from .errors import ZS3Error
-from .generator import Generator
-
-if TYPE_CHECKING:
-    from .settings import Settings
+from .method.generator import Generator
+from .storage import load_weights
 
 # Theirs -> ours. Both networks have the same layers in the same order; only the names differ.
 RENAMED = {
@@ -35,15 +32,67 @@ RENAMED = {
     "decoder.pred_conv": "classifier",
 }
 # The settings under which ours computes what theirs computes.
-NETWORK = {"backbone": "resnet101", "multi_grid": (1, 2, 4), "aspp_rates": (6, 12, 18), "align_corners": True}
+NETWORK = {
+    "backbone": "resnet101",
+    "multi_grid": (1, 2, 4),
+    "aspp_rates": (6, 12, 18),
+    "align_corners": True,
+    "feature_dim": 256,
+}
+
+
+def load_pretrained(network: nn.Module, settings) -> str:
+    """Put the weights of `settings.weights` into a DeepLabv3+ and say what they were.
+
+    Returns: "imagenet", torchvision's or ZS3Net's weights of the backbone; "network", a whole
+    network of ours without its classifier, or with one (a finished run's backbone.pt); "zs3net", a
+    whole network in ZS3Net's layout, trained on the seen classes.
+
+    Raises ZS3Error naming the file and the first tensor that does not fit.
+    """
+    path = settings.weights
+    content = load_weights(path)
+    try:
+        state = unwrapped(content)
+        check_finite(state)
+        if is_network(state):
+            check_settings(settings)
+            load_network(network, state)
+            return "zs3net"
+        if not any(key.startswith("decoder.") for key in state):
+            network.backbone.load_imagenet(state)
+            return "imagenet"
+        own = {key: value for key, value in state.items() if not key.startswith("classifier.")}
+        missing, unexpected = network.load_state_dict(own, strict=False)
+        wrong = [key for key in missing if not key.startswith("classifier.")] + list(unexpected)
+        if wrong:
+            raise RuntimeError(f"{len(wrong)} tensors do not match, the first is {wrong[0]}")
+        return "network"
+    except (RuntimeError, AttributeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ZS3Error(
+            f"weights file {path} does not fit the {settings.backbone} backbone: {reason}"
+        ) from error
 
 
 def unwrapped(content: dict) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: its "state_dict" where it has one, without the "module." of DataParallel."""
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    """A checkpoint's tensors: its "state_dict" or "model", without DataParallel's "module."."""
+    state = content
+    for name in ("state_dict", "model"):
+        if isinstance(content, dict) and name in content:
+            state = content[name]
+    if not isinstance(state, dict) or not state:
+        raise ValueError("it holds no state dict of tensors")
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError("it holds no state dict of tensors")
     return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def check_finite(state: dict[str, Tensor]) -> None:
+    """Raise ValueError naming the first tensor with a value that is not finite."""
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{key} holds values that are not finite")
 
 
 def is_network(state: dict[str, Tensor]) -> bool:
@@ -51,11 +100,12 @@ def is_network(state: dict[str, Tensor]) -> bool:
     return "decoder.pred_conv.weight" in state
 
 
-def load_network(model: nn.Module, state: dict[str, Tensor]) -> None:
+def load_network(network: nn.Module, state: dict[str, Tensor]) -> None:
     """Put a network in ZS3Net's layout into our `DeepLabV3Plus`, its classifier too.
 
-    Every tensor is used and every one of ours is set; the one exception is `num_batches_tracked`, which old releases of
-    torch did not save and inference does not read. Raises RuntimeError (KeyError, ValueError) naming what does not fit.
+    Every tensor is used and every one of ours is set; the one exception is `num_batches_tracked`,
+    which old releases of torch did not save and inference does not read. Raises RuntimeError or
+    ValueError naming what does not fit.
     """
     renamed = {}
     for key, value in state.items():
@@ -63,60 +113,54 @@ def load_network(model: nn.Module, state: dict[str, Tensor]) -> None:
         if theirs is None:
             raise ValueError(f"{key} is no tensor of ZS3Net's DeepLabv3+")
         renamed[RENAMED[theirs] + key.removeprefix(theirs)] = value
-    counters = {k: v for k, v in model.state_dict().items() if k.endswith(".num_batches_tracked") and k not in renamed}
-    model.load_state_dict(renamed | counters)
+    for key, value in network.state_dict().items():
+        if key.endswith(".num_batches_tracked"):
+            renamed.setdefault(key, value)
+    network.load_state_dict(renamed)
 
 
-def check_settings(settings: Settings) -> None:
-    """Refuse a ZS3Net checkpoint as `settings.weights` under settings that make another network of it, or for other unseen classes.
+def check_settings(settings) -> None:
+    """Refuse a ZS3Net checkpoint under settings of another network, or for other unseen classes.
 
-    Their file names give the number of unseen classes. On Context their code leaves out other classes than this paper's
-    from the third on, so only K = 2 is the same split there.
+    Their file names give the number of unseen classes. On Context their code leaves out other
+    classes than this paper's from the third on, so only K = 2 is the same split there.
     """
     path = Path(settings.weights)
     for name, value in NETWORK.items():
         if getattr(settings, name) != value:
             raise ZS3Error(
-                f"weights file {path} is a ZS3Net checkpoint, a network with {name} = {value}: here {name} is "
-                f"{getattr(settings, name)}; take the paper profile or set it"
+                f"weights file {path} is a ZS3Net checkpoint, a network with {name} = {value}: "
+                f"here {name} is {getattr(settings, name)}; take the paper profile or set it"
             )
     named = re.search(r"(voc|context)_0?(\d+)_unseen", path.name)
     if named and (named[1], int(named[2])) != (settings.dataset, settings.k):
         raise ZS3Error(
-            f"weights file {path} was trained for {named[1]} with {int(named[2])} unseen classes, this run is "
-            f"{settings.dataset} with k = {settings.k}: it would have seen what must stay unseen, or the other way round"
+            f"weights file {path} was trained for {named[1]} with {int(named[2])} unseen classes, "
+            f"this run is {settings.dataset} with k = {settings.k}: it would have seen what must "
+            "stay unseen, or the other way round"
         )
     if settings.dataset == "context" and settings.k != 2:
         raise ZS3Error(
-            f"weights file {path}: ZS3Net's unseen classes on Context are this paper's at k = 2 alone, not at k = "
-            f"{settings.k}; train stage 1 from ImageNet weights"
+            f"weights file {path}: ZS3Net's unseen classes on Context are this paper's at k = 2 "
+            f"alone, not at k = {settings.k}; train stage 1 from ImageNet weights"
         )
 
 
 def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
-    """A generator in ZS3Net's layout (`model.0`: Linear on [word | noise], `model.3`: Linear) as ours.
+    """A generator as ZS3Net saves it, in evaluation mode.
 
     Arguments:
         path: `<epoch>_generator.pth.tar`, {"state_dict": ...}, or the bare state dict.
         noise: what it was trained with; ZS3Net's code draws uniform noise.
 
-    Returns: a `Generator` of the file's sizes, in evaluation mode. Raises ZS3Error when the file is no such generator.
+    Raises ZS3Error when the file is no such generator.
     """
-    from .checkpoints import load_weights
-
     try:
         state = unwrapped(load_weights(path))
-        weight = state["model.0.weight"]
-        hidden, inputs = weight.shape
-        words, noises = weight.split(inputs // 2, dim=1)  # their torch.cat((embedding, noise), 1)
-        generator = Generator(word_dim=inputs // 2, hidden=hidden, noise=noise)
-        known = {"model.0.weight", "model.0.bias", "model.3.weight", "model.3.bias"}
-        if unknown := sorted(set(state) - known):
-            raise ValueError(f"{unknown[0]} is no tensor of the generator")
-        generator.load_state_dict({
-            "word_weight": words.clone(), "noise_weight": noises.clone(), "bias": state["model.0.bias"],
-            "output.weight": state["model.3.weight"], "output.bias": state["model.3.bias"],
-        })  # fmt: skip
+        hidden, inputs = state["model.0.weight"].shape
+        features = len(state["model.3.weight"])
+        generator = Generator(word_dim=inputs // 2, hidden=hidden, noise=noise, features=features)
+        generator.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ZS3Error(f"{path} is no generator in ZS3Net's layout ({reason})") from error

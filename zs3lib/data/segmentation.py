@@ -1,45 +1,69 @@
-"""Segmentation data on disk: VOC 2012 (with SBD extras) and Pascal-Context, in their official formats."""
+"""Segmentation data on disk: VOC 2012 (with SBD's masks) and Pascal-Context, as published.
+
+A dataset of your own is a class like `Context` here, named by its entry in `classes.DATASETS`.
+"""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from torchvision.datasets import VOCSegmentation
+from PIL import Image
+from scipy.io import loadmat
+from torchvision.datasets import SBDataset
 
-from ..classes import CONTEXT_CLASSES, VOC_CLASSES, VOID
+from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID
 from ..errors import ZS3Error
-from . import sbd
+from ..storage import RESOURCES, read_text, text_hash
 
-# The 59-class list and the 459-label list of Pascal-Context name three classes differently.
-CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
+# Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
+SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
+SBD_LIST = "train_noval.txt"  # SBD's training images without any of VOC 2012's val
 
 
-class SegmentationData(ABC):
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Name the file in whatever Pillow and scipy raise on a damaged one: that is of many kinds."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ZS3Error(f"{path} cannot be read as {what} ({reason}): replace the file") from error
+
+
+class SegmentationData:
     """Images with one label map each.
 
+    Arguments:
+        files: (id, image file, mask file) of every image; source: the list that names them.
+
     Attributes:
-        names: class names; a label map holds indices into them, or 255.
+        names: class names; a label map holds indices into them, or 255. A subclass sets them.
         ids, images, masks: image ids and the two files of each.
+
+    Raises ZS3Error where there is no image, one comes twice or a file is missing.
     """
 
     names: tuple[str, ...]
 
-    def __init__(self, ids: list[str], images: list[Path], masks: list[Path], source: Path):
-        self.ids, self.images, self.masks = ids, images, masks
-        if not ids:
-            raise ZS3Error(f"{source} lists no image: an empty split cannot be trained or evaluated on")
-        repeated = {i for i in ids if ids.count(i) > 1} if len(set(ids)) < len(ids) else ()
-        if repeated:
-            raise ZS3Error(f"{source} lists {sorted(repeated)[0]} twice: every image may appear once")
-        for path in (*images, *masks):
+    def __init__(self, files: list[tuple[str, Path, Path]], source: Path):
+        if not files:
+            raise ZS3Error(f"{source} lists no image: an empty split is of no use")
+        self.ids, self.images, self.masks = map(list, zip(*files))
+        for name, count in Counter(self.ids).items():
+            if count > 1:
+                raise ZS3Error(f"{source} lists {name} twice: every image may appear once")
+        for path in (*self.images, *self.masks):
             if not path.is_file():
-                raise ZS3Error(f"{path} not found, though {source} lists it: add the file or remove its line")
+                raise ZS3Error(
+                    f"{path} not found, but {source} lists it: add it or remove its line"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,194 +73,181 @@ class SegmentationData(ABC):
         part = copy.copy(self)
         for cached in ("presence", "fingerprint"):
             part.__dict__.pop(cached, None)
-        part.ids, part.images, part.masks = (
-            [paths[i] for i in indices] for paths in (self.ids, self.images, self.masks)
-        )
+        for name in ("ids", "images", "masks"):
+            setattr(part, name, [getattr(self, name)[i] for i in indices])
         return part
-
-    @abstractmethod
-    def _read_mask(self, path: Path) -> np.ndarray: ...
 
     def load_image(self, i: int) -> Image.Image:
         """Image i as RGB; grey and CMYK files are converted."""
-        try:
-            with Image.open(self.images[i]) as image:
-                return image.convert("RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ZS3Error(f"{self.images[i]} cannot be read as an image ({error}): replace the file") from error
+        with _reading(self.images[i], "an image"), Image.open(self.images[i]) as image:
+            return image.convert("RGB")
+
+    def read_mask(self, path: Path) -> np.ndarray:
+        """The label map in a mask's file, (H, W); by default a picture of mode P or L."""
+        with _reading(path, "a mask of 8-bit labels"), Image.open(path) as mask:
+            if mask.mode not in ("P", "L"):
+                raise ValueError(f"its mode is {mask.mode}, not P or L")
+            return np.array(mask)
 
     def load_mask(self, i: int) -> np.ndarray:
         """Label map i, (H, W) uint8: class indices and 255."""
         path = self.masks[i]
-        mask = self._read_mask(path)
+        mask = self.read_mask(path)
         wrong = mask[(mask >= len(self.names)) & (mask != VOID)]
         if wrong.size:
-            raise ZS3Error(f"{path} holds label {wrong[0]}: labels are 0 to {len(self.names) - 1}, and 255 for void")
+            raise ZS3Error(f"{path} holds label {wrong[0]}: there are {len(self.names)}, and 255")
         return mask.astype(np.uint8)
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
         """Image i, RGB, and its label map, (H, W) uint8."""
-        image, mask = self.load_image(i), self.load_mask(i)
+        image = self.load_image(i)
+        mask = self.load_mask(i)
         if image.size != mask.shape[::-1]:
-            raise ZS3Error(
-                f"{self.masks[i]} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {self.images[i].name} is"
-                f" {image.width} x {image.height}: they must be of one size"
+            size = (
+                f"{mask.shape[1]} x {mask.shape[0]} pixels and not {image.width} x {image.height}"
             )
+            raise ZS3Error(f"{self.masks[i]} has {size} as its image: give both one size")
         return image, mask
 
     @cached_property
     def presence(self) -> np.ndarray:
         """Which classes each image holds, (len(self), classes) bool, from the label maps."""
-        table = np.zeros((len(self), 256), bool)
-        for i in range(len(self)):
-            table[i] = np.bincount(self.load_mask(i).ravel(), minlength=256) > 0
-        return table[:, : len(self.names)]
+        counts = [np.bincount(self.load_mask(i).ravel(), minlength=256) for i in range(len(self))]
+        return np.stack(counts)[:, : len(self.names)] > 0
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the ids and of the sizes of all files: tells one set of data from another."""
-        sizes = [(i, a.stat().st_size, b.stat().st_size) for i, a, b in zip(self.ids, self.images, self.masks)]
-        return hashlib.sha256(repr(sizes).encode()).hexdigest()[:16]
+        files = zip(self.ids, self.images, self.masks)
+        return text_hash(repr([(i, a.stat().st_size, b.stat().st_size) for i, a, b in files]))
 
 
-def _read_ids(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ZS3Error(f"split file {path} not found: it lists one image id a line")
-    ids = path.read_text().split()
+def read_ids(path: Path) -> list[str]:
+    """The image ids of a split's list, one a line; ZS3Error where one could be a path."""
+    ids = read_text(path).split()
     for i in ids:
         if not i.replace("_", "").replace("-", "").isalnum():
-            raise ZS3Error(f"{path} holds the id {i!r}: an id has only letters, digits, '_' and '-'")
+            raise ZS3Error(f"{path} holds the id {i!r}: ids have letters, digits, '_' and '-' only")
     return ids
 
 
-def _devkit(root: str | Path, year: str) -> Path:
-    """The folder that holds VOCdevkit/VOC<year>, given it, VOCdevkit itself or VOC<year> itself."""
+def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> list[tuple[str, Path, Path]]:
+    """(id, image file, mask file) for each id: a .jpg in one folder, its mask in the other."""
+    return [(i, images / f"{i}.jpg", masks / f"{i}{suffix}") for i in ids]
+
+
+def _base(root: str | Path, year: str) -> Path:
+    """The folder with VOCdevkit/VOC<year>, given it, VOCdevkit itself or VOC<year> itself."""
     root = Path(root).expanduser().resolve()
     for base in (root, root.parent, root.parent.parent):
         if (base / "VOCdevkit" / f"VOC{year}").is_dir():
             return base
-    raise ZS3Error(f"no VOCdevkit/VOC{year} under data_root {root}: give the folder that holds VOCdevkit")
+    raise ZS3Error(f"no VOCdevkit/VOC{year} under data_root {root}: give the folder that holds it")
+
+
+def sbd_folder(base: Path) -> Path | None:
+    """The folder with SBD's `img/`, `cls/` and `train_noval.txt`; None where there is no SBD."""
+    return next((base / place for place in SBD if (base / place / "cls").is_dir()), None)
 
 
 class VOC(SegmentationData):
     """Pascal VOC 2012 segmentation; `train` adds SBD's masks where they are on disk.
 
-    These are `SegmentationClassAug` with `train_aug.txt` inside the devkit, or else SBD's own files (`data/sbd.py`).
-    Every image comes once, with VOC's own mask where it has one, and no image of `val` is ever in `train`.
+    They are `SegmentationClassAug` with `train_aug.txt` inside the devkit, or else SBD's own files.
+    VOC's own mask of an image comes first, and no image of `val` is ever in `train`.
     """
 
     names = VOC_CLASSES
 
-    def __init__(self, root: str | Path, split: str, *, extras: bool = True):
-        base = _devkit(root, "2012")
+    def __init__(self, root: str | Path, part: str, *, extras: bool = True):
+        base = _base(root, "2012")
         kit = base / "VOCdevkit" / "VOC2012"
         lists = kit / "ImageSets" / "Segmentation"
-        source = lists / f"{split}.txt"
-        ids = _read_ids(source)
-        try:
-            official = VOCSegmentation(base, "2012", split, download=False)
-        except RuntimeError as error:
-            raise ZS3Error(f"{kit} is no VOC 2012 devkit ({error})") from error
-        found = list(zip(ids, map(Path, official.images), map(Path, official.masks)))
-        if split == "train" and extras:
-            known = set(ids) | set(_read_ids(lists / "val.txt"))
-            source, more = self._extras(base, kit) or (source, [])
-            found += [files for files in more if files[0] not in known]
-        super().__init__(*([files[n] for files in found] for n in range(3)), source)
+        pictures = kit / "JPEGImages"
+        source = lists / f"{part}.txt"
+        files = pair(read_ids(source), pictures, kit / "SegmentationClass", ".png")
+        if part == "train" and extras:
+            known = {*read_ids(source), *read_ids(lists / "val.txt")}
+            more = []
+            if (lists / "train_aug.txt").is_file():
+                source = lists / "train_aug.txt"
+                more = pair(read_ids(source), pictures, kit / "SegmentationClassAug", ".png")
+            elif sbd := sbd_folder(base):
+                source = sbd / SBD_LIST
+                more = pair(read_ids(source), sbd / "img", sbd / "cls", ".mat")
+                self._sbd = SBDataset(sbd, image_set="train_noval", mode="segmentation")
+            files += [file for file in more if file[0] not in known]
+        super().__init__(files, source)
 
-    @staticmethod
-    def _extras(base: Path, kit: Path) -> tuple[Path, list[tuple[str, Path, Path]]] | None:
-        """The list that names SBD's images, and (id, image, mask) of each; None where there is no SBD."""
-        listed = kit / "ImageSets" / "Segmentation" / "train_aug.txt"
-        if listed.is_file():
-            return listed, [
-                (i, kit / "JPEGImages" / f"{i}.jpg", kit / "SegmentationClassAug" / f"{i}.png")
-                for i in _read_ids(listed)
-            ]
-        if folder := sbd.find(base):
-            _read_ids(listed := folder / f"{sbd.SPLIT}.txt")
-            return listed, list(zip(*sbd.files(folder)))
-        return None
+    def read_mask(self, path: Path) -> np.ndarray:
+        if path.suffix != ".mat":
+            return super().read_mask(path)
+        with _reading(path, "SBD's GTcls.Segmentation"):
+            return np.array(self._sbd._get_segmentation_target(path))
 
-    def _read_mask(self, path: Path) -> np.ndarray:
-        if path.suffix == ".mat":
-            return sbd.read_mask(path)
-        try:
-            with Image.open(path) as mask:
-                if mask.mode not in ("P", "L"):
-                    raise ZS3Error(f"{path} is a {mask.mode} picture: a mask has one 8-bit label a pixel (mode P or L)")
-                return np.array(mask)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ZS3Error(f"{path} cannot be read as a mask ({error}): replace the file") from error
+
+def context_list(base: Path, part: str) -> Path:
+    """Pascal-Context's split: its own list, or VOC 2010's, where it comes from."""
+    own = base / "context" / f"{part}.txt"
+    voc = base / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main" / f"{part}.txt"
+    return voc if voc.is_file() and not own.is_file() else own
+
+
+def context_folder(base: Path) -> Path:
+    """The folder with `trainval/*.mat` and `labels.txt`: context/ itself, or as ZS3Net has it."""
+    inner = base / "context" / "full_annotations"
+    return inner if inner.is_dir() else base / "context"
 
 
 class Context(SegmentationData):
-    """Pascal-Context: `.mat` files of 459 labels, mapped by name to 59 classes; every other label is background.
+    """Pascal-Context: `.mat` files of 459 labels, mapped by name to 59 classes.
 
-    `context/` holds `trainval/*.mat` and `labels.txt`, itself or in `full_annotations/` (as ZS3Net has them), and
-    `train.txt` and `val.txt`; without these the official split is read where it comes from, VOC 2010's ImageSets/Main.
+    Every other label is background. Where `labels.txt` is missing, the official list is taken.
     """
 
     names = CONTEXT_CLASSES
 
-    def __init__(self, root: str | Path, split: str):
-        base = _devkit(root, "2010")
-        kit, folder = base / "VOCdevkit" / "VOC2010", base / "context"
-        listed = folder / f"{split}.txt"
-        if not listed.is_file() and (kit / "ImageSets" / "Main" / listed.name).is_file():
-            listed = kit / "ImageSets" / "Main" / listed.name
-        ids = _read_ids(listed)
-        if (folder / "full_annotations").is_dir():
-            folder /= "full_annotations"
+    def __init__(self, root: str | Path, part: str):
+        base = _base(root, "2010")
+        source = context_list(base, part)
+        folder = context_folder(base)
         self._to_class = self._label_table(folder / "labels.txt")
-        images = [kit / "JPEGImages" / f"{i}.jpg" for i in ids]
-        super().__init__(ids, images, [folder / "trainval" / f"{i}.mat" for i in ids], listed)
+        images = base / "VOCdevkit" / "VOC2010" / "JPEGImages"
+        super().__init__(pair(read_ids(source), images, folder / "trainval", ".mat"), source)
 
     @staticmethod
     def _label_table(path: Path) -> np.ndarray:
-        """Class index of each of the 459 labels, (460,) uint8; label 0 does not occur in official files: void."""
-        if not path.is_file():
-            raise ZS3Error(f"{path} not found: Pascal-Context's list of 459 labels, one '<number>: <name>' a line")
-        label_of = {}
-        for line in path.read_text().splitlines():
-            number, _, name = line.partition(":")
-            if number.strip().isdigit():
-                label_of[name.strip()] = int(number)
-        if sorted(label_of.values()) != list(range(1, 460)):
-            raise ZS3Error(f"{path} lists {len(label_of)} labels: Pascal-Context has 459, numbered 1 to 459")
-        table = np.zeros(460, np.uint8)
-        table[0] = VOID
-        for index, name in enumerate(CONTEXT_CLASSES[1:], start=1):
-            official = name if name in label_of else CONTEXT_LABEL_OF.get(name, name)
-            if official not in label_of:
-                raise ZS3Error(f"{path} has no label '{official}' for class '{name}'")
-            table[label_of[official]] = index
+        """Class index of each of the 459 labels, (460,) uint8; no official file holds 0: void."""
+        path = path if path.is_file() else RESOURCES / "context_labels_459.txt"
+        lines = (line.partition(":") for line in read_text(path).splitlines())
+        number = {name.strip(): int(n) for n, _, name in lines if n.strip().isdigit()}
+        official = [CONTEXT_LABEL_OF.get(name, name) for name in CONTEXT_CLASSES[1:]]
+        if sorted(number.values()) != list(range(1, 460)) or not number.keys() >= {*official}:
+            raise ZS3Error(f"{path} lists {len(number)} labels: take Pascal-Context's list of 459")
+        table = np.array([VOID] + [0] * 459, np.uint8)
+        table[[number[name] for name in official]] = np.arange(1, len(CONTEXT_CLASSES))
         return table
 
-    def _read_mask(self, path: Path) -> np.ndarray:
-        from scipy.io import loadmat
-
-        try:
-            content = loadmat(path)
-        except Exception as error:  # scipy raises many kinds on a damaged file
-            raise ZS3Error(f"{path} cannot be read as a MATLAB file ({error}): replace the file") from error
-        if "LabelMap" not in content:
-            raise ZS3Error(f"{path} has no 'LabelMap': is it a Pascal-Context annotation?")
-        labels = content["LabelMap"]
-        if labels.ndim != 2 or labels.max(initial=0) > 459:
-            raise ZS3Error(f"{path} holds label {labels.max()}: Pascal-Context's labels are 1 to 459")
-        return self._to_class[labels.astype(np.int64)]
+    def read_mask(self, path: Path) -> np.ndarray:
+        with _reading(path, "Pascal-Context's LabelMap"):
+            labels = loadmat(path)["LabelMap"]
+            if labels.max(initial=0) > 459:
+                raise ValueError(f"it holds label {labels.max()}, the last one is 459")
+            return self._to_class[labels.astype(np.int64)]
 
 
-def open_data(dataset: str, root: str | Path, split: str, *, holdout: float = 0.0) -> SegmentationData:
-    """Open "voc" or "context", split "train" or "val", under `root`.
+def open_data(dataset: str, root: Path | str, part: str, *, holdout: float = 0) -> SegmentationData:
+    """Open a registered dataset, its part "train" or "val", under `root`.
 
-    With `holdout` > 0, for choosing hyper-parameters: that share of train, drawn by a fixed seed, takes val's place.
+    With `holdout` > 0 that share of train, drawn by a fixed seed, takes val's place.
     """
-    open_split = {"voc": VOC, "context": Context}[dataset]
+    if dataset not in DATASETS:
+        raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
+    module, _, name = DATASETS[dataset].reader.partition(":")
+    reader = getattr(import_module(module), name)
     if not holdout:
-        return open_split(root, split)
-    data = open_split(root, "train")
+        return reader(root, part)
+    data = reader(root, "train")
     order = np.random.default_rng(0).permutation(len(data))
     held = max(1, round(holdout * len(data)))
-    return data.subset(sorted(order[:held] if split == "val" else order[held:]))
+    return data.subset(sorted(order[:held] if part == "val" else order[held:]))

@@ -1,14 +1,26 @@
-"""Figures of the notebooks, by what they show. Every function returns a matplotlib Figure, closed to pyplot."""
+"""The notebooks' figures, from arrays and frames; each function returns a matplotlib Figure."""
 
-from .base import VOID_COLOUR, class_colours, figure, mark, method_colours, method_name, png, save
-from .dataset import class_frequencies, image_sizes, images_left, seen_and_unseen, similarity_clusters
-from .method import animate, kernel_curves, lines, plane, recursion_loop
-from .pictures import colorize, qualitative, show_samples, voc_palette
-from .scores import hiou_over_k, loss_curves, per_class_iou
-
-__all__ = [
-    "VOID_COLOUR", "animate", "class_colours", "class_frequencies", "colorize", "figure", "hiou_over_k", "image_sizes",
-    "images_left", "kernel_curves", "lines", "loss_curves", "mark", "method_colours", "method_name", "per_class_iou",
-    "plane", "png", "qualitative", "recursion_loop", "save", "seen_and_unseen", "show_samples", "similarity_clusters",
-    "voc_palette",
-]  # fmt: skip
+from .base import mark as mark
+from .base import method_colours as method_colours
+from .base import method_title as method_title
+from .base import save as save
+from .dataset import class_frequencies as class_frequencies
+from .dataset import image_sizes as image_sizes
+from .dataset import images_left as images_left
+from .dataset import seen_and_unseen as seen_and_unseen
+from .dataset import similarity_clusters as similarity_clusters
+from .diagnose import confidence_histograms as confidence_histograms
+from .diagnose import confusion_heatmaps as confusion_heatmaps
+from .diagnose import iou_over_distance as iou_over_distance
+from .diagnose import projections as projections
+from .method import Cloud as Cloud
+from .method import Panel as Panel
+from .method import plane as plane
+from .pictures import VOID_COLOUR as VOID_COLOUR
+from .pictures import colorize as colorize
+from .pictures import qualitative as qualitative
+from .pictures import show_samples as show_samples
+from .pictures import voc_palette as voc_palette
+from .scores import hiou_over_k as hiou_over_k
+from .scores import loss_curves as loss_curves
+from .scores import per_class_iou as per_class_iou

@@ -1,8 +1,7 @@
-"""What all figures share: one way to make and to save them, the star of unseen classes, the colours of the methods."""
+"""What all figures share: how they are made and saved, one legend, the star of unseen classes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,24 +9,38 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ..paths import atomic_write
-from ..records import MODELS
+from ..method.methods import METHODS
+from ..storage import atomic_write
 
-VOID_COLOUR = (232, 232, 232)
-# One colour per method in every figure; seaborn's "colorblind" palette, and grey for the floor.
-_COLOURS = dict(zip(("zs3net", "ours", "equal_weight"), sns.color_palette("colorblind"))) | {"no_generator": "0.55"}
-SEEN_COLOUR, UNSEEN_COLOUR = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[3]
+SEEN_COLOUR = sns.color_palette("colorblind")[0]
+UNSEEN_COLOUR = sns.color_palette("colorblind")[3]
 
 
-def figure(rows: int, columns: int, width: float, height: float, style: str = "whitegrid", **options):
-    """A Figure of width x height inches and its axes, (rows, columns), at once closed to pyplot.
+def figure(rows: int, columns: int, size: tuple[float, float], style="whitegrid", **options):
+    """A Figure of `size` (width, height) in inches and its axes, (rows, columns).
 
-    A notebook then shows the figure that a cell ends with, and pyplot does not show it a second time.
+    It is at once closed to pyplot: a notebook shows the figure that a cell ends with, and pyplot
+    does not show it a second time.
     """
+    options |= {"figsize": size, "layout": "constrained", "squeeze": False}
     with sns.axes_style(style):
-        fig, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+        fig, axes = plt.subplots(rows, columns, **options)
     plt.close(fig)
     return fig, axes
+
+
+def legend(fig: Figure, **options) -> None:
+    """One legend below all axes in place of their own, each label once."""
+    entries = {}
+    for ax in fig.axes:
+        entries |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels())}
+        if ax.get_legend():
+            ax.get_legend().remove()
+    entries.pop("", None)
+    room = fig.get_figwidth() / (0.5 + 0.085 * max(map(len, entries), default=0))
+    columns = max(1, min(len(entries), int(room)))
+    look = {"loc": "outside lower center", "frameon": False, "ncols": columns} | options
+    fig.legend(entries.values(), entries, **look)
 
 
 def mark(name: str, unseen: Iterable[str]) -> str:
@@ -35,34 +48,21 @@ def mark(name: str, unseen: Iterable[str]) -> str:
     return f"★ {name}" if name in set(unseen) else name
 
 
-def method_name(method: str) -> str:
+def method_title(method: str) -> str:
     """A method as the tables print it: "zs3net" is ZS3Net; what is no method stays as it is."""
-    return MODELS.get(method, method)
+    return METHODS[method].title if method in METHODS else method
 
 
-def method_colours(methods: Iterable[str]) -> dict[str, object]:
-    """The colour of each method, the same in every figure; others get what the palette has left."""
-    methods = list(methods)
-    spare = iter(sns.color_palette("colorblind")[3:] * (1 + len(methods)))
-    return {method: _COLOURS.get(method) or next(spare) for method in methods}
-
-
-def class_colours(n: int) -> list:
-    """n colours for classes drawn as points, the last (the unseen one) vermillion; colour-blind safe up to eight."""
-    palette = sns.color_palette("colorblind")
-    rest = ["0.45", palette[0], palette[1], palette[2], palette[4], palette[9], palette[8]]
-    return (rest * n)[: n - 1] + [UNSEEN_COLOUR]
-
-
-def png(fig: Figure, dpi: int = 80) -> bytes:
-    """A figure as the bytes of a PNG file, for an image widget or a page."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+def method_colours(methods: Iterable[str]) -> dict[str, str]:
+    """The colour of each method, given by name, title or table row; the same in every figure."""
+    known = {}
+    for method in METHODS.values():
+        known |= dict.fromkeys((method.name, method.title, *method.rows.values()), method.colour)
+    return {method: known.get(method, "0.5") for method in methods}
 
 
 def save(fig: Figure, path: Path | str) -> list[Path]:
-    """Write `<path>.png` and `<path>.pdf`, whole or not at all, and without dates: equal figures are equal files."""
+    """Write `<path>.png` and `<path>.pdf`, whole or not at all; equal figures are equal files."""
     files = []
     for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
         files.append(Path(f"{path}.{kind}"))

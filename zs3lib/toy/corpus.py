@@ -7,111 +7,77 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .attributes import ATTRIBUTES, TABLE
+from .attributes import ATTRIBUTES, ROLE_OF, SAID_AS, TABLE, having
 
-# How people put each attribute into words: adjectives, things it has, places, kinds. Never another word of the TABLE.
-ADJECTIVES = {
-    "furry": "furry hairy shaggy", "woolly": "woolly curly fleecy", "metal": "metallic steel iron",
-    "wooden": "wooden timber oak", "fabric": "soft woven cotton", "stony": "stony gritty concrete",
-    "smooth": "smooth plain even", "shiny": "shiny glossy gleaming", "spotted": "spotted patchy blotched",
-    "striped": "striped stripy banded", "lettered": "printed written lettered", "hollow": "open slatted skeletal",
-    "boxy": "boxy square angular", "elongated": "long wide stretched", "tall": "tall upright slender",
-    "big": "big large huge", "pointed": "pointed peaked sharp", "pale": "pale whitish bright",
-    "dark": "dark blackish dim", "warm": "red reddish brown", "cool": "blue bluish azure",
-    "green": "green leafy verdant",
-    "yellow": "yellow golden tan",
-}  # fmt: skip
-PARTS = {
-    "wheels": "wheels tyres axles", "winged": "wings feathers flaps", "horned": "horns antlers tusks",
-    "legs": "legs feet limbs", "windows": "windows panes glazing", "screen": "display pixels screen",
-    "backrest": "backrest armrest upholstery", "neck": "neck throat spout", "floats": "sail hull mast",
-}  # fmt: skip
-KINDS = {
-    "animal": "animal beast creature", "human": "human worker child", "vehicle": "vehicle machine transport",
-    "furniture": "furniture seat furnishing", "plant": "plant foliage bush",
-}  # fmt: skip
-PLACES = {"indoor": "indoors home room", "high": "above overhead aloft"}
-WORDS = {name: words.split() for group in (ADJECTIVES, PARTS, KINDS, PLACES) for name, words in group.items()}
-CLAUSES = 4  # attributes mentioned in a sentence
-# An attribute of strength s is mentioned in proportion to s ** SHARPNESS: people name the salient ones, and word2vec
-# takes logarithms, so that with 1 the faint attributes would weigh almost as much as the strong.
-SHARPNESS = 2.0
-# What one sees at a glance, colour and surface, is said this many times as often as the rest.
-GLANCE = 3.0
-
-# The name comes first in every clause, so that with FUNCTION_WORDS left out in training a word's neighbours are the
-# names it is said of (a window of one), and never other attributes.
-CLAUSE = {
-    "adjectives": ("the {name} is {word}", "a {name} looks {word}"),
-    "parts": ("the {name} has {word}", "a {name} with {word}"),
+# The name comes first in every clause: with FUNCTION_WORDS left out and a window of one, a word's
+# neighbours in training are what is said of it, and what is said has the names as its neighbours.
+CLAUSES = {
     "kinds": ("the {name} is a {word}", "a {name} as a {word}"),
     "places": ("the {name} is {word}", "a {name} seen {word}"),
+    "materials": ("the {name} is {word}", "a {name} looks {word}"),
+    "parts": ("the {name} has {word}", "a {name} with {word}"),
+    "outlines": ("the {name} is {word}", "a {name} looks {word}"),
+    "colours": ("the {name} is {word}", "a {name} looks {word}"),
 }
 FUNCTION_WORDS = frozenset(["a", "the", "is", "has", "with", "looks", "as", "seen", "and"])
-GROUP_OF = {a: group for group, names in (("adjectives", ADJECTIVES), ("parts", PARTS), ("kinds", KINDS),
-                                          ("places", PLACES)) for a in names}  # fmt: skip
+# An attribute is mentioned in proportion to strength ** SHARPNESS: people name the salient ones,
+# and word2vec takes logarithms, so that with 1 the faint would weigh almost as much as the strong.
+SHARPNESS = 2.0
+GLANCE = 3.0  # what one sees at a glance, colour and surface, is said so many times as often
 
 
 def salience(name: str) -> np.ndarray:
-    """How much is said of each attribute of a word, (len(ATTRIBUTES),) float64, not normalised."""
-    emphasis = np.ones(len(ATTRIBUTES))
-    emphasis[ATTRIBUTES.index("furry") : ATTRIBUTES.index("wheels")] = GLANCE
-    emphasis[ATTRIBUTES.index("pale") :] = GLANCE
-    return emphasis * TABLE[name].astype(float) ** SHARPNESS
+    """How much is said of each attribute of a word, (len(ATTRIBUTES),) float64, sum 1."""
+    emphasis = np.where(having("materials", "colours"), GLANCE, 1.0)
+    weight = emphasis * TABLE[name].astype(float) ** SHARPNESS
+    return weight / weight.sum()
 
 
 def sentences(seed: int = 0, n: int = 8000) -> list[list[str]]:
-    """`n` tokenised sentences about the words of TABLE, each word in as many; the same for the same arguments.
+    """`n` tokenised sentences about the words of TABLE, each word in as many.
 
-    Each has CLAUSES clauses about one word ("the cow is furry and a cow with horns"), with the attributes drawn in
-    proportion to strength ** SHARPNESS (x GLANCE for colours and surfaces) and put in one of several synonyms.
+    Each has four clauses about one word ("the cow is furry and a cow with horns ..."), their
+    attributes drawn by `salience` and put in one of several synonyms. The same for the same seed.
     """
     rng = np.random.default_rng([seed, 1])
     names = list(TABLE)
-    out = []
+    said = []
     for i in rng.permutation(n):
         name = names[i % len(names)]
-        weight = salience(name)
         clauses = []
-        for k in rng.choice(len(ATTRIBUTES), size=CLAUSES, p=weight / weight.sum()):
+        for k in rng.choice(len(ATTRIBUTES), size=4, p=salience(name)):
             attribute = ATTRIBUTES[k]
-            options = CLAUSE[GROUP_OF[attribute]]
-            word = WORDS[attribute][rng.integers(len(WORDS[attribute]))]
-            clauses.append(options[rng.integers(len(options))].format(name=name, word=word))
-        out.append(" and ".join(clauses).split())
-    return out
+            clause = rng.choice(CLAUSES[ROLE_OF[attribute]])
+            clauses.append(clause.format(name=name, word=rng.choice(SAID_AS[attribute])))
+        said.append(" and ".join(clauses).split())
+    return said
 
 
 def _stable_hash(word: str) -> int:
     return zlib.crc32(word.encode())  # Python's own hash of a str differs from process to process
 
 
-def train_word2vec(corpus: Sequence[Sequence[str]], seed: int = 0, *, size: int = 300, epochs: int = 2):
-    """gensim KeyedVectors, `size`-d float32, of every word in `corpus` but FUNCTION_WORDS (skip-gram).
+def train_word2vec(corpus: Sequence[Sequence[str]], seed: int = 0):
+    """gensim KeyedVectors, 300-d float32, of every word in `corpus` but FUNCTION_WORDS.
 
-    One worker and a stable hash: the same vectors in every process. Two passes are enough and more are worse: the
-    cosines then follow rare attributes more than common ones. Needs gensim (the `notebooks` extra).
+    Skip-gram with one worker and a stable hash: the same vectors in every process. Two passes are
+    enough: after more, the cosines follow rare attributes more than common ones.
     """
     from gensim.models import Word2Vec
 
-    content = [[word for word in sentence if word not in FUNCTION_WORDS] for sentence in corpus]
+    content = [[word for word in said if word not in FUNCTION_WORDS] for said in corpus]
     model = Word2Vec(
-        content, vector_size=size, window=1, min_count=1, sg=1, negative=5, epochs=epochs, alpha=0.025, sample=0,
-        seed=seed + 1, workers=1, hashfxn=_stable_hash,
-    )  # fmt: skip
+        content,
+        vector_size=300,
+        window=1,
+        min_count=1,
+        sg=1,
+        negative=5,
+        epochs=2,
+        alpha=0.025,
+        sample=0,
+        seed=seed + 1,
+        workers=1,
+        hashfxn=_stable_hash,
+    )
     return model.wv
-
-
-def similarity_agreement(vectors, names: Sequence[str]) -> float:
-    """Correlation, over all pairs of `names`, between the cosines of word vectors and those of what is said of them.
-
-    What is said is compared by its square root (Hellinger), since word2vec's cosines grow with its logarithm.
-    """
-    words = np.stack([vectors[name] for name in names])
-    looks = np.stack([salience(name) ** 0.5 for name in names])
-    pairs = np.triu_indices(len(names), 1)
-    cosines = []
-    for m in (words, looks):
-        m = m / np.linalg.norm(m, axis=1, keepdims=True)
-        cosines.append((m @ m.T)[pairs])
-    return float(np.corrcoef(cosines)[0, 1])

@@ -1,183 +1,233 @@
-"""What stands where: plausible scenes for the two datasets, as lists of items for the renderer.
+"""What stands where: plausible scenes for the two datasets, as lists of items for `drawing`.
 
-Composition is by name (cows stand on grass, bottles near tables); the looks come from the attribute table alone.
+Composition is by name (cows stand on grass, bottles near tables); the looks come from the table
+of attributes alone. A scene is a list of items, back to front; the first covers the picture.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from ..classes import CONTEXT_CLASSES, VOC_CLASSES
-from .attributes import ATTRIBUTES, TABLE
-from .render import Item, place
-from .texture import PATTERN
+import numpy as np
+from scipy import ndimage
+
+from ..classes import CONTEXT_CLASSES, VOC_CLASSES, VOID
+from .attributes import TABLE, having
+from .drawing import Item, named, render
+from .shape import extent
 
 OBJECTS = VOC_CLASSES[1:]
-# Groups in which the VOC objects meet (named twice: met more often, so that all classes come about equally often),
-# with the surfaces they are seen against in a VOC style picture (all class 0).
+# Where VOC's objects meet (named twice: met more often, so that all come about equally often), and
+# the surfaces they are seen against: above and below the horizon.
 SETTINGS = {
-    "street": ("bicycle bicycle bus car dog person", ("sky", "building", "wall"), ("road", "sidewalk", "ground")),
-    "depot": ("motorbike train train bus person", ("sky", "wall"), ("road", "platform", "ground")),
-    "farm": ("cow dog horse horse person sheep bird", ("sky", "mountain", "grass"), ("grass", "ground")),
-    "kitchen": ("bottle chair diningtable diningtable person", ("wall", "wall"), ("floor", "floor")),
-    "parlour": ("bottle cat cat chair pottedplant sofa sofa tvmonitor dog", ("wall", "curtain"), ("floor", "bedcloth")),
-    "shore": ("boat boat boat bird person", ("sky", "mountain"), ("water",)),
-    "field": ("aeroplane aeroplane aeroplane bird person", ("sky", "sky"), ("road", "grass", "snow")),
-}  # fmt: skip
-SETTINGS = {name: (tuple(objects.split()), above, below) for name, (objects, above, below) in SETTINGS.items()}
-
-# Context: stuff on the horizon, on the ground and small things, indoors and out (tiled so that all are seen).
-OUTDOOR = {
-    "far": ("building", "mountain", "tree", "fence"),
-    "near": ("grass", "road", "sidewalk", "ground", "water", "snow", "track", "platform"),
-    "things": ("bench", "sign", "truck", "rock", "flower", "tree", "wood", "light"),
-}
-INDOOR = {
-    "far": ("window", "door", "curtain", "cabinet", "shelves"),
-    "near": ("floor",),
-    "things": (
-        "bag",
-        "bed",
-        "book",
-        "clothes",
-        "computer",
-        "cup",
-        "food",
-        "keyboard",
-        "light",
-        "mouse",
-        "plate",
-        "bedcloth",
-        "flower",
-        "sign",
+    "street": ("bicycle bicycle bus car dog person", "sky building wall", "road sidewalk ground"),
+    "depot": ("motorbike train train bus person", "sky wall", "road platform ground"),
+    "farm": ("cow dog horse horse person sheep bird", "sky mountain grass", "grass ground"),
+    "shore": ("boat boat boat bird person", "sky mountain", "water"),
+    "field": ("aeroplane aeroplane aeroplane bird person", "sky", "road grass snow"),
+    "kitchen": ("bottle chair diningtable diningtable person", "wall", "floor"),
+    "parlour": (
+        "bottle cat cat chair pottedplant sofa sofa tvmonitor dog",
+        "wall curtain",
+        "floor bedcloth",
     ),
 }
-SMALL = {"book": 0.7, "cup": 0.5, "mouse": 0.45, "plate": 0.6, "food": 0.55, "keyboard": 0.7, "light": 0.55, "bag": 0.7,
-         "bottle": 0.85, "flower": 0.8, "sign": 0.8, "clothes": 0.8, "bedcloth": 0.9, "computer": 0.8,
-         "bird": 0.9}  # fmt: skip
-IS_MATERIAL = np.isin(ATTRIBUTES, tuple(PATTERN))
+INDOORS = ("kitchen", "parlour")
+# Context's stuff and things: on the horizon, on the ground, standing about.
+OUTDOOR = {
+    "far": "building mountain tree fence",
+    "near": "grass road sidewalk ground water snow track platform",
+    "things": "bench sign truck rock flower tree wood light",
+}
+INDOOR = {
+    "far": "window door curtain cabinet shelves",
+    "near": "floor",
+    "things": "bag bed book clothes computer cup food keyboard light mouse plate bedcloth flower "
+    "sign",
+}
+EITHER = ("light", "sign", "flower")  # indoors and out
+SMALL = "book cup mouse plate food keyboard light bag".split()
+SMALLER = "bottle flower sign clothes bedcloth computer bird".split()
 ALOFT = ("aeroplane", "bird", "light", "sign")  # may hang above the ground
 
 
-def _pick(rng: np.random.Generator, options):
-    return options[rng.integers(len(options))]
+def start(
+    seed: int, kind: int, index: int, short_side: int
+) -> tuple[np.random.Generator, tuple[int, int]]:
+    """The random generator of one picture, which no other picture touches, and its (H, W)."""
+    rng = np.random.default_rng([seed, kind, index])
+    long_side = round(short_side * rng.choice([1.0, 1.2, 1.33]))
+    wide = rng.random() < 0.65
+    return rng, (short_side, long_side) if wide else (long_side, short_side)
 
 
-def _mild(name: str, share: float) -> np.ndarray:
-    """The attributes of a VOC style backdrop: the surface `name`, toned down towards "background"."""
-    mixed = (1 - share) * TABLE[name] + share * TABLE["background"]
-    return np.where(IS_MATERIAL, 0.6 * mixed, mixed)
+def _pick(rng: np.random.Generator, options: str) -> str:
+    return str(rng.choice(options.split()))
 
 
-def _band(rng: np.random.Generator, top: float, bottom: float, wave: float = 0.03) -> tuple[tuple[float, float], ...]:
-    """A region across the whole picture with a wavy upper edge."""
-    x = np.linspace(-0.02, 1.02, 9)
-    y = top + wave * np.sin(rng.uniform(0, 6) + rng.uniform(3, 8) * x) + rng.uniform(-1, 1) * wave * (x - 0.5)
-    return tuple(zip(x.tolist(), y.tolist(), strict=True)) + ((1.02, bottom), (-0.02, bottom))
+def everywhere(label: int, looks: np.ndarray) -> Item:
+    """A surface that covers the whole picture."""
+    return Item(label, looks, (0, 0, 1, 1), np.array([(-1, -1), (9, -1), (9, 2), (-1, 2)]))
 
 
-def _object(name: str, label: int, size, rng: np.random.Generator, horizon: float, scale: float = 1.0) -> Item:
-    """A thing standing on the ground below the horizon (or anywhere, if it can hang above it)."""
-    foot = rng.uniform(max(0.55, horizon + 0.12), 0.98)
-    if name in ALOFT and rng.random() < 0.6:
-        foot = rng.uniform(0.35, 0.7)
-    vector = TABLE[name]
-    return Item(label, vector, box=place(vector, size, rng, scale=scale * SMALL.get(name, 1.0), foot=foot))
+def band(label: int, looks: np.ndarray, top: float, wave: float, rng: np.random.Generator) -> Item:
+    """A surface from a wavy edge at `top` (share of the height) down to the lower edge."""
+    x = np.linspace(-0.1, 1.1, 13)
+    y = wave * (1 + np.sin(rng.uniform(0, 6) + rng.uniform(3, 8) * x))
+    outline = [*zip(x, y), (1.1, 1.1), (-0.1, 1.1)]
+    return Item(label, looks, (0, top, 1, 1), np.array(outline))
 
 
-def companions(first: str, rng: np.random.Generator, more: tuple[float, float] = (0.6, 0.4)) -> tuple[str, list[str]]:
-    """(setting, names of 1-3 VOC objects that meet there), the first given."""
-    setting = _pick(rng, [name for name, (objects, _, _) in SETTINGS.items() if first in objects])
-    names = [first]
-    for chance in more:
-        if rng.random() >= chance:
-            break
-        # like meets like: real photographs show a second chair or another sheep more often than chance
-        names.append(first if rng.random() < 0.12 else _pick(rng, SETTINGS[setting][0]))
-    return setting, names
+def standing(
+    label: int,
+    looks: np.ndarray,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    scale: float = 1.0,
+    x: float | None = None,
+    foot: float | None = None,
+) -> Item:
+    """A thing at its natural size times `scale`, jittered by 15 %.
+
+    x: its centre; foot: its lower edge (shares of the picture; drawn from `rng` when None).
+    """
+    h, w = size
+    sides = np.array(extent(named(looks))) * scale * rng.uniform(0.85, 1.15, 2)
+    dy, dx = np.minimum(sides, 0.95) * min(size) / (h, w)
+    if x is None:
+        x = rng.uniform(0.45 * dx, 1 - 0.45 * dx)
+    if foot is None:
+        foot = rng.uniform(min(0.95, dy + 0.02), 0.99)
+    foot = max(foot, min(dy, 0.98))  # a tall thing keeps its head in the picture
+    return Item(label, looks, (x - dx / 2, foot - dy, x + dx / 2, foot))
 
 
-def _spread(names: list[str], first: list[Item], label_of, size, rng, horizon: float, scale: float) -> list[Item]:
-    """Things at places that overlap little: each is drawn up to eight times and the freest place is kept."""
-    items = list(first)
-    for name in names:
-        tries = [_object(name, label_of(name), size, rng, horizon, scale) for _ in range(8)]
-        items.append(min(tries, key=lambda t: sum(_overlap(t.box, other.box) for other in items)))
-    return sorted(items, key=lambda item: item.box[3])
-
-
-def _overlap(p, q) -> float:
-    wide, high = min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
+def _overlap(p: Item, q: Item) -> float:
+    wide = min(p.box[2], q.box[2]) - max(p.box[0], q.box[0])
+    high = min(p.box[3], q.box[3]) - max(p.box[1], q.box[1])
     return max(wide, 0) * max(high, 0)
 
 
-def voc_scene(first: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[list[Item], np.ndarray, int]:
-    """A VOC style scene with the object `first` in it.
+def _things(words, names, size, rng, horizon: float, scale: float) -> list[Item]:
+    """Things on the ground that overlap little: each is tried at eight places, the freest kept."""
+    items = []
+    for word in words:
+        smaller = 0.6 if word in SMALL else 0.85 if word in SMALLER else 1.0
+        tries = []
+        for _ in range(8):
+            aloft = word in ALOFT and rng.random() < 0.6
+            foot = rng.uniform(0.35, 0.7) if aloft else rng.uniform(max(0.55, horizon + 0.12), 0.98)
+            look = {"scale": scale * smaller, "foot": foot}
+            tries.append(standing(names.index(word), TABLE[word], size, rng, **look))
+        items.append(min(tries, key=lambda item: sum(_overlap(item, other) for other in items)))
+    return sorted(items, key=lambda item: item.box[3])
 
-    Returns (items back to front, backdrop vector, number of leading items that are backdrop). All backdrop is label 0.
+
+def kin(word: str) -> str:
+    """The VOC object whose looks are most like those of `word` (cosine); an object's is itself."""
+    looks = TABLE[word]
+    return max(OBJECTS, key=lambda name: looks @ TABLE[name] / np.linalg.norm(TABLE[name]))
+
+
+def company(words: Sequence[str], rng, chances: Sequence[float]) -> tuple[str, list[str]]:
+    """(setting, `words` and perhaps VOC objects met where the first is); a chance for each more."""
+    first = kin(words[0])
+    setting = str(rng.choice([name for name in SETTINGS if first in SETTINGS[name][0].split()]))
+    met = list(words)
+    for chance in chances:
+        if rng.random() >= chance:
+            break
+        # Like meets like: photographs show a second chair or sheep more often than chance would.
+        met.append(words[0] if rng.random() < 0.12 else _pick(rng, SETTINGS[setting][0]))
+    return setting, met
+
+
+def _mild(name: str) -> np.ndarray:
+    """Looks of a VOC style backdrop: a surface toned down towards "background"."""
+    mixed = (TABLE[name] + TABLE["background"]) / 2
+    return np.where(having("materials"), 0.6 * mixed, mixed)
+
+
+def voc_scene(words: Sequence[str], names: Sequence[str], size, rng) -> list[Item]:
+    """A VOC style scene that shows every one of `words`, one or two, and up to three things.
+
+    names: the class of each label, VOC's 21 and `words` among them. All backdrop is label 0.
     """
-    setting, names = companions(first, rng)
+    setting, met = company(words, rng, (0.6, 0.4)[len(words) - 1 :])
     _, above, below = SETTINGS[setting]
-    horizon = float(rng.uniform(0.25, 0.65))
-    ground = Item(0, _mild(_pick(rng, below), 0.5), outline=_band(rng, horizon, 1.02))
-    upper = _mild(_pick(rng, above), 0.5)
-    scale = {1: 1.4, 2: 1.15, 3: 1.0}[len(names)] * rng.uniform(0.9, 1.1)
-    items = _spread(names, [], VOC_CLASSES.index, size, rng, horizon, scale)
-    return [ground, *items], upper, 1
+    horizon = rng.uniform(0.25, 0.65)
+    ground = band(0, _mild(_pick(rng, below)), horizon, 0.05, rng)
+    scale = (1.4, 1.15, 1.0)[min(len(met), 3) - 1] * rng.uniform(0.9, 1.1)
+    things = _things(met, names, size, rng, horizon, scale)
+    return [everywhere(0, _mild(_pick(rng, above))), ground, *things]
 
 
-def context_scene(first: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[list[Item], np.ndarray]:
-    """A Context style scene, cut into labelled stuff, with the class `first` in it.
-
-    Returns (items back to front, backdrop vector); what no item covers is background, label 0.
-    """
-    inside = first in INDOOR["far"] + INDOOR["near"] + INDOOR["things"] + ("ceiling", "wall")
-    if first in ("light", "sign", "flower"):
-        inside = bool(rng.random() < 0.5)
-    objects = [first] if first in OBJECTS else []
-    if objects:
-        setting, objects = companions(first, rng, more=(0.55, 0.3))
-        inside = setting in ("kitchen", "parlour")
+def context_scene(first: str, size, rng) -> list[Item]:
+    """A Context style scene, cut into labelled stuff, with the class `first` in it."""
+    names = CONTEXT_CLASSES
+    inside = first in ("ceiling", "wall", *" ".join(INDOOR.values()).split())
+    if first in EITHER:
+        inside = rng.random() < 0.5
+    objects = []
+    if first in OBJECTS:
+        setting, objects = company([first], rng, (0.55, 0.3))
+        inside = setting in INDOORS
     elif rng.random() < 0.7:
-        setting = _pick(rng, ("kitchen", "parlour") if inside else ("street", "depot", "farm", "shore", "field"))
-        objects = [_pick(rng, SETTINGS[setting][0])]
-    place_of = INDOOR if inside else OUTDOOR
-    label = CONTEXT_CLASSES.index
-
-    def wanted(kind: str) -> str:
-        return first if first in place_of[kind] else _pick(rng, place_of[kind])
-
-    horizon = float(rng.uniform(0.38, 0.6))
+        settings = [name for name in SETTINGS if (name in INDOORS) == inside]
+        objects = [_pick(rng, SETTINGS[str(rng.choice(settings))][0])]
+    kinds = INDOOR if inside else OUTDOOR
+    wanted = {k: first if first in kinds[k].split() else _pick(rng, kinds[k]) for k in kinds}
+    horizon = rng.uniform(0.38, 0.6)
     upper = "wall" if inside else "sky"
-    items = [Item(label(upper), TABLE[upper], outline=((-0.02, -0.02), (1.02, -0.02), (1.02, 1.02), (-0.02, 1.02)))]
+    items = [everywhere(names.index(upper), TABLE[upper])]
     if inside and (first == "ceiling" or rng.random() < 0.4):
-        depth = float(rng.uniform(0.12, 0.22))
-        items.append(Item(label("ceiling"), TABLE["ceiling"],
-                          outline=((-0.02, -0.02), (1.02, -0.02), (1.02, depth), (-0.02, depth))))  # fmt: skip
-    far = [wanted("far")] + ([_pick(rng, place_of["far"])] if rng.random() < 0.5 else [])
-    for k, name in enumerate(far):
-        x = (0.05 + 0.45 * k + rng.uniform(0.05, 0.4)) % 1.0
-        foot = horizon + (rng.uniform(-0.05, 0.02) if name == "window" else 0.06)
-        box = place(TABLE[name], size, rng, scale=float(rng.uniform(0.95, 1.25)), x=float(x), foot=float(foot))
-        items.append(Item(label(name), TABLE[name], box=box))
-    ground = wanted("near")
-    items.append(Item(label(ground), TABLE[ground], outline=_band(rng, horizon, 1.02, 0.0 if inside else 0.025)))
+        depth = rng.uniform(0.12, 0.22)
+        flat = everywhere(names.index("ceiling"), TABLE["ceiling"])
+        items.append(Item(flat.label, flat.looks, (0, 0, 1, depth), flat.outline))
+    items += _horizon(wanted["far"], kinds["far"], size, rng, horizon)
+    items.append(band(names.index(wanted["near"]), TABLE[wanted["near"]], horizon, 0.03, rng))
     if not inside and rng.random() < 0.5:
-        second = _pick(rng, place_of["near"])
-        items.append(
-            Item(label(second), TABLE[second], outline=_band(rng, horizon + rng.uniform(0.2, 0.35), 1.02, 0.05))
-        )
+        second = _pick(rng, kinds["near"])
+        top = horizon + rng.uniform(0.15, 0.3)
+        items.append(band(names.index(second), TABLE[second], top, 0.12, rng))
     if first == "background" or rng.random() < 0.12:
         items.append(_gap(rng))
-    names = objects + [wanted("things")] + ([_pick(rng, place_of["things"])] if rng.random() < 0.6 else [])
-    things = _spread(names, [], label, size, rng, horizon, 1.0)
-    return items + things, TABLE["background"]
+    more = [wanted["things"]]
+    if rng.random() < 0.6:
+        more.append(_pick(rng, kinds["things"]))
+    return items + _things(objects + more, names, size, rng, horizon, 1.0)
 
 
-def _gap(rng: np.random.Generator) -> Item:
+def _horizon(first: str, others: str, size, rng, horizon: float) -> list[Item]:
+    """One or two of what stands far off (or at the wall), its foot behind the ground's edge."""
+    items = []
+    for k, word in enumerate([first, _pick(rng, others)][: rng.integers(1, 3)]):
+        x = (0.05 + 0.45 * k + rng.uniform(0.05, 0.4)) % 1.0
+        foot = horizon + (rng.uniform(-0.05, 0.02) if word == "window" else 0.08)
+        look = {"scale": rng.uniform(0.95, 1.25), "x": x, "foot": foot}
+        items.append(standing(CONTEXT_CLASSES.index(word), TABLE[word], size, rng, **look))
+    return items
+
+
+def _gap(rng) -> Item:
     """A corner that nobody labelled: the little true background that Context has."""
-    x, wide, high = float(rng.choice([0.0, 1.0])), float(rng.uniform(0.2, 0.4)), float(rng.uniform(0.25, 0.5))
-    inner = wide if x == 0 else 1 - wide
-    edge = -0.02 if x == 0 else 1.02
-    y = float(rng.uniform(0.1, 0.4))
-    return Item(0, TABLE["background"], outline=((edge, y), (inner, y + 0.06), (inner, y + high), (edge, y + high)))
+    wide = rng.uniform(0.2, 0.4)
+    left = rng.choice([0.0, 1 - wide])
+    top = rng.uniform(0.1, 0.4)
+    outline = np.array([(-1, -1), (9, -1), (9, 2), (-1, 2)])
+    box = (left, top, left + wide, top + rng.uniform(0.25, 0.5))
+    return Item(0, TABLE["background"], box, outline)
+
+
+def picture(items: Sequence[Item], size, rng, *, border: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The picture of a scene, (H, W, 3) uint8 RGB, and its label map, (H, W) uint8.
+
+    size: (H, W). border: put VOID, two pixels wide, around everything that is not label 0.
+    """
+    image, owner = render(items, size, rng)
+    mask = np.array([item.label for item in items], np.uint8)[owner]
+    if border:
+        owner = np.where(mask == 0, -1, owner)
+        mask[ndimage.maximum_filter(owner, 3) != ndimage.minimum_filter(owner, 3)] = VOID
+    return image, mask

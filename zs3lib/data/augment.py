@@ -1,0 +1,163 @@
+"""From files to batches: the paper's augmentation (Sec. IV-A), seeded for each image.
+
+`settings` are a run's `Settings`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
+
+from ..classes import VOID
+from ..seeds import stream
+from .segmentation import SegmentationData
+
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's
+STD = (0.229, 0.224, 0.225)
+
+
+class _RandomResize(v2.RandomResize):
+    """Labels are taken at a new pixel's centre, as images are: v2's lie up to a pixel beside it."""
+
+    def transform(self, inpt, params):
+        if isinstance(inpt, tv_tensors.Mask):
+            nearest = InterpolationMode.NEAREST_EXACT
+            return tv_tensors.Mask(F.resize_image(inpt[None], params["size"], nearest)[0])
+        return super().transform(inpt, params)
+
+
+def normalise() -> v2.Transform:
+    """Images to float32 with ImageNet's mean and deviation; labels as they are."""
+    to_float = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
+    return v2.Compose([to_float, v2.Normalize(MEAN, STD)])
+
+
+def augmentation(settings) -> v2.Transform:
+    """Sec. IV-A: scale-crop around the short side, flip, Gaussian blur."""
+    low = round(settings.base_size * settings.scale_min)
+    high = round(settings.base_size * settings.scale_max)
+    fill = {tv_tensors.Image: 124, tv_tensors.Mask: VOID}
+    return v2.Compose(
+        [
+            _RandomResize(low, high + 1, antialias=True),
+            v2.RandomCrop(settings.crop_size, pad_if_needed=True, fill=fill),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.GaussianBlur(5, (0.1, 1.5))], settings.blur),
+            normalise(),
+        ]
+    )
+
+
+class Augmented(Dataset):
+    """Augmented images: (image (3, S, S) float32, labels (S, S) uint8).
+
+    What is drawn depends on (seed, epoch, image) alone, neither on workers nor on what was loaded
+    before: a run that was interrupted goes on with the pictures it would have seen.
+    """
+
+    def __init__(self, data: SegmentationData, indices: list[int], settings, *, seed, epoch):
+        self.data = data
+        self.indices = indices
+        self.seed = seed
+        self.epoch = epoch
+        self.transform = augmentation(settings)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        i = self.indices[position]
+        image, mask = self.data.load(i)
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would ask every device
+            torch.default_generator.manual_seed(stream(self.seed, self.epoch, i))
+            image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return image.as_subclass(Tensor), mask.as_subclass(Tensor)
+
+
+def validation_input(image: Image.Image, settings) -> Tensor:
+    """An RGB picture with its short side resized to `val_size`: (1, 3, H, W) float32."""
+    resized = F.resize(F.pil_to_tensor(image), [settings.val_size], antialias=True)
+    return normalise()(tv_tensors.Image(resized)).as_subclass(Tensor)[None]
+
+
+class _Validation(Dataset):
+    def __init__(self, data: SegmentationData, settings):
+        self.data = data
+        self.settings = settings
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        image, labels = self.data.load(i)
+        return validation_input(image, self.settings), torch.from_numpy(labels)
+
+
+def workers(settings) -> int:
+    """Processes that load: as many as asked for, but one less than there are cores.
+
+    Where one is asked for there is one; more would take the cores from the network. What is loaded
+    does not depend on their number.
+    """
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return min(settings.workers, max(1, cores - 1))
+
+
+def batches(dataset: Dataset, settings, *, order=None, drop_last: bool = False) -> DataLoader:
+    """Batches of a dataset in the given order of its indices, by default its own."""
+    return DataLoader(
+        dataset,
+        batch_size=settings.batch_size,
+        sampler=order,
+        num_workers=workers(settings),
+        drop_last=drop_last,
+        pin_memory=torch.cuda.is_available() and settings.device != "cpu",
+    )
+
+
+def validation_batches(data: SegmentationData, settings) -> DataLoader:
+    """One image at a time: (image (1, 3, H, W) float32, labels (H, W) uint8 at their own size)."""
+    return DataLoader(_Validation(data, settings), batch_size=None, num_workers=workers(settings))
+
+
+class Pictures:
+    """A source of batches for stage 1: augmented images in an order of each epoch's own.
+
+    Arguments:
+        data: the training images; indices: those to train on; settings: a `zs3lib.Settings`.
+
+    Attributes:
+        batches: how many an epoch has; a last one that is not full is left out.
+    """
+
+    def __init__(self, data: SegmentationData, indices: list[int], settings):
+        self.data = data
+        self.indices = indices
+        self.settings = settings
+        self.batches = max(1, len(indices) // settings.batch_size)
+
+    def _order(self, epoch: int) -> list[int]:
+        random = torch.Generator().manual_seed(stream(self.settings.backbone_seed, 13, epoch))
+        return torch.randperm(len(self.indices), generator=random).tolist()
+
+    def epoch(self, epoch: int) -> DataLoader:
+        """Batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8)."""
+        seed = stream(self.settings.backbone_seed, 12)
+        pictures = Augmented(self.data, self.indices, self.settings, seed=seed, epoch=epoch)
+        whole = len(self.indices) >= self.settings.batch_size
+        return batches(pictures, self.settings, order=self._order(epoch), drop_last=whole)
+
+    def ids(self, epoch: int, step: int) -> list[str]:
+        """The image ids of a batch."""
+        size = self.settings.batch_size
+        chosen = self._order(epoch)[step * size : (step + 1) * size]
+        return [self.data.ids[self.indices[i]] for i in chosen]

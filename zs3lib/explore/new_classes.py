@@ -1,0 +1,203 @@
+"""Classes of your own by their names: new rows of the classifier, from generated features alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from ..classes import VOID
+from ..data.augment import validation_input
+from ..data.words import load_word_vectors
+from ..errors import ZS3Error
+from ..finished import FinishedRun, open_run
+from ..method.evaluate import upsample
+from ..method.features import extract
+from ..method.generator import Head
+from ..method.stage1 import poly
+from .prediction import Prediction, open_picture
+from .statistics import cosine_similarity
+
+STEPS = 150  # of Adam
+SAMPLES = 32  # generated features of each class in a step
+RATE = 0.01
+# Of all new classes together, where a known one weighs 1. Real features are spread wider than
+# generated ones, and the known rows were fitted to real ones: at 1 they take nearly every pixel.
+WEIGHT = 60.0
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A finished run's network with classes added by `add_classes`.
+
+    Attributes:
+        names: all classes: the run's, then the new ones; new: the new ones alone.
+        run: the finished run; its backbone and its own rows of the classifier are as they were.
+        classifier: the 1x1 layer over all classes; vectors: their word vectors, (C, 300) float32.
+        substitutions: {new class: what was looked up} where that is not the name itself.
+        losses: of each step of the fit.
+    """
+
+    names: tuple[str, ...]
+    new: tuple[str, ...]
+    run: FinishedRun
+    classifier: nn.Linear
+    vectors: Tensor
+    substitutions: dict[str, str]
+    losses: list[float]
+
+    def neighbours(self, count: int = 3) -> pd.DataFrame:
+        """For each new class: what was looked up, and the known classes nearest in meaning."""
+        table = pd.DataFrame({"new class": self.new})
+        table["looked up as"] = [self.substitutions.get(name, name) for name in self.new]
+        known = self.names[1 : -len(self.new)]  # without background
+        cosines = cosine_similarity(self.vectors, self.names).loc[:, list(known)]
+        texts = []
+        for name in self.new:
+            near = cosines.loc[name].nlargest(count)
+            texts.append(", ".join(f"{known} {cosine:.2f}" for known, cosine in near.items()))
+        table["nearest known classes (cosine)"] = texts
+        return table
+
+    def predict(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
+        """Segment a picture: a file, a PIL image, or an array (H, W, 3) uint8 RGB.
+
+        See `open_picture`.
+        """
+        picture = open_picture(image)
+        settings = self.run.settings
+        features = extract(self.run.model, validation_input(picture, settings), settings)[0]
+        with torch.inference_mode():
+            logits = self.classifier(features.float())
+            size = (picture.height, picture.width)
+            logits = upsample(logits, size, align_corners=settings.align_corners)
+            labels = logits.argmax(0).byte().cpu().numpy()
+            probabilities = logits.softmax(0).cpu().numpy()
+        confidence = probabilities.max(0)
+        return Prediction(np.asarray(picture), labels, confidence, probabilities, self.names)
+
+
+def add_classes(
+    run: str | Path | FinishedRun,
+    words: str | Sequence[str],
+    *,
+    method: str = "ours",
+    weight: float | None = None,
+    seed: int = 0,
+    word_vectors: str | None = None,
+    device: str | None = None,
+) -> Segmenter:
+    """Add classes that a finished run never saw, by their names, in seconds and without an image.
+
+    The generator invents features of every class, known and new; the new rows of the classifier
+    are fitted to tell the new from all others by cross-entropy. The run's own rows stay: fitted
+    again to generated features they lose the run's unseen classes or leave the new ones too little.
+
+    Arguments:
+        run: a run's folder (`runs/<profile>/<dataset>-k<K>-s<seed>`), a `Run` after `train_heads`,
+            or an opened run.
+        words: new class names, listed or comma-separated: "zebra, school bus". A name of several
+            words that is not in the word vectors as one ("school_bus") is the mean of its words.
+        method: which of the run's heads to extend.
+        weight: of a new class in the cross-entropy, where a known one weighs 1; None: WEIGHT / the
+            number of new ones. More gives the new classes more pixels, at the known ones' cost.
+        word_vectors, device: in place of those of the run's record. The vectors must be those it
+            was trained with.
+
+    Raises ZS3Error when the run is not finished, a word has no vector (the nearest known words are
+    offered) or is a class of the run already.
+    """
+    run = open_run(run, methods=(method,), word_vectors=word_vectors, device=device)
+    head = run.heads[method]
+    new = _class_names(words, run)
+    weight = WEIGHT / len(new) if weight is None else weight
+    if not 0 < weight < float("inf"):
+        raise ZS3Error(f"weight is {weight}: it must be above 0")
+    vectors, substitutions = _vectors(run, head, new)
+    classifier, losses = fit(head, vectors, weight=weight, seed=seed)
+    vectors = torch.cat([head.words.cpu(), vectors])
+    names = run.split.names + new
+    return Segmenter(names, new, run, classifier, vectors, substitutions, losses)
+
+
+def _class_names(words: str | Sequence[str], run: FinishedRun) -> tuple[str, ...]:
+    listed = words.split(",") if isinstance(words, str) else words
+    new = tuple(dict.fromkeys(" ".join(str(word).split()) for word in listed if str(word).strip()))
+    known = [name for name in new if name.lower() in run.split.names]
+    if not new:
+        raise ZS3Error("no class name given: words is a list such as 'zebra, school bus'")
+    if known:
+        raise ZS3Error(f"'{known[0]}' is a class of {run.name} already: leave it out of words")
+    if len(run.split.names) + len(new) > VOID:
+        many = f"{len(new)} new classes are too many"
+        raise ZS3Error(f"{many}: a label map holds {VOID} classes in all")
+    return new
+
+
+def _vectors(run: FinishedRun, head: Head, new: tuple[str, ...]) -> tuple[Tensor, dict[str, str]]:
+    """The new words' vectors, (N, 300) float32, and what was looked up under another name."""
+    source = run.settings.word_vectors
+    names = run.split.names
+    try:
+        table, looked_up = load_word_vectors(source, names + new, norm=run.settings.word_norm)
+    except ZS3Error as error:
+        if run.settings.profile == "toy" and "no vector for" in str(error):
+            from ..toy.attributes import EXTRA
+
+            raise ZS3Error(f"{error}; new words of the toy world: {', '.join(EXTRA)}") from None
+        raise
+    own = head.words.cpu().numpy()
+    if not np.allclose(own, table[: len(names)], atol=1e-4 * np.abs(own).max()):
+        what = f"word vectors {source} are not those that {run.name} was trained with"
+        raise ZS3Error(f"{what}: give those")
+    looked_up = {name: found for name, found in looked_up.items() if name in new}
+    return torch.from_numpy(table[len(names) :]), looked_up
+
+
+def fit(
+    head: Head, vectors: Tensor, *, weight: float, seed: int = 0
+) -> tuple[nn.Linear, list[float]]:
+    """Fit rows for new classes beside those of a trained head, which stay as they are.
+
+    Arguments:
+        head: generator and classifier of C classes; not changed.
+        vectors: word vectors of N new classes, (N, 300) float32, scaled like `head.words`.
+        weight: of a new class in the cross-entropy; a known one weighs 1.
+
+    Returns: the classifier of C + N classes, and the loss of each step.
+    """
+    device = head.words.device
+    old = head.classifier
+    words = torch.cat([head.words, vectors.to(device)])
+    index = torch.arange(len(words), device=device).repeat_interleave(SAMPLES)
+    weights = torch.ones(len(words), device=device)
+    weights[len(head.words) :] = weight
+    generator = copy.deepcopy(head.generator).train()  # dropout, as the head was trained with
+    losses = []
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        rows = nn.Linear(old.in_features, len(vectors)).to(device)
+        optimiser = torch.optim.Adam(rows.parameters(), lr=RATE)
+        schedule = poly(optimiser, STEPS)
+        for _ in range(STEPS):
+            with torch.no_grad():
+                features = generator(words, generator.sample_noise(len(index)), index)
+                known = old(features)
+            loss = F.cross_entropy(torch.cat([known, rows(features)], 1), index, weights)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        classifier = nn.Linear(old.in_features, len(words)).to(device).requires_grad_(False)
+    classifier.weight.copy_(torch.cat([old.weight, rows.weight]).detach())
+    classifier.bias.copy_(torch.cat([old.bias, rows.bias]).detach())
+    return classifier, losses

@@ -1,0 +1,100 @@
+"""What a dataset holds and what K unseen classes take from it, counted from the label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..classes import DATASETS, PAPER_KS, VOID, Split, split
+from ..data.segmentation import SegmentationData
+
+
+def pixel_counts(data: SegmentationData) -> np.ndarray:
+    """Pixels of each class in each image, (images, C + 1) int64; the last column is void."""
+    columns = [*range(len(data.names)), VOID]
+    counts = [np.bincount(data.load_mask(i).ravel(), minlength=256) for i in range(len(data))]
+    return np.array(counts)[:, columns]
+
+
+def unseen_from(dataset: str) -> pd.Series:
+    """The smallest of the paper's K at which each class is unseen; 0 for one that never is."""
+    order = DATASETS[dataset].unseen_order
+    ks = {name: next((k for k in PAPER_KS if i < k), 0) for i, name in enumerate(order)}
+    names = DATASETS[dataset].classes
+    return pd.Series([ks.get(name, 0) for name in names], names, name="unseen from K")
+
+
+def class_frequency(counts: np.ndarray, dataset: str) -> pd.DataFrame:
+    """Per class: images that hold it, their share of all, its share of labelled pixels (percent).
+
+    `counts` is what `pixel_counts` returns; `attrs["total"]` is the number of images.
+    """
+    known = counts[:, :-1]
+    images = (known > 0).sum(0)
+    frame = pd.DataFrame({"images": images}, pd.Index(DATASETS[dataset].classes, name="class"))
+    frame["images (%)"] = 100 * images / len(counts)
+    frame["pixels (%)"] = 100 * known.sum(0) / known.sum()
+    frame = frame.join(unseen_from(dataset))
+    frame.attrs["total"] = len(counts)
+    return frame
+
+
+def left_for_stage1(
+    counts: np.ndarray, dataset: str, ks: Iterable[int] = PAPER_KS
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What stage 1 may learn from at each K: the images without any pixel of an unseen class.
+
+    Returns: one row per K with images and labelled pixels (millions), in numbers and as percent of
+    all, and the seen and the unseen classes' shares of all labelled pixels besides background; and
+    the images left that hold each class, (C, K), NaN where the class is unseen.
+    """
+    known = counts[:, :-1]
+    objects = known[:, 1:].sum()
+    rows = {}
+    per_class = {}
+    for k in (k for k in ks if k <= len(DATASETS[dataset].unseen_order)):
+        parts = split(dataset, k)
+        unseen = list(parts.unseen)
+        left = known[known[:, unseen].sum(1) == 0]
+        hidden = 100 * known[:, unseen].sum() / objects
+        rows[k] = {
+            "images": len(left),
+            "images (%)": 100 * len(left) / len(known),
+            "pixels (millions)": left.sum() / 1e6,
+            "pixels (%)": 100 * left.sum() / known.sum(),
+            "object pixels seen (%)": 100 - hidden,
+            "object pixels unseen (%)": hidden,
+            "object pixels left (%)": 100 * left[:, 1:].sum() / objects,
+        }
+        per_class[k] = pd.Series((left > 0).sum(0), parts.names, dtype=float)
+        per_class[k].iloc[unseen] = np.nan
+    return pd.DataFrame(rows).T.rename_axis("K"), pd.DataFrame(per_class).rename_axis("K", axis=1)
+
+
+def image_sizes(data: SegmentationData) -> pd.DataFrame:
+    """Width and height of every image in pixels, and width / height; from the files' headers."""
+    sizes = []
+    for path in data.images:
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    frame = pd.DataFrame(sizes, columns=["width", "height"], index=data.ids)
+    return frame.assign(aspect=frame["width"] / frame["height"])
+
+
+def cosine_similarity(vectors, names: Sequence[str]) -> pd.DataFrame:
+    """Cosines of the classes' word vectors, (C, D) -> (C, C)."""
+    unit = np.asarray(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return pd.DataFrame(unit @ unit.T, list(names), list(names))
+
+
+def nearest_seen(similarity: pd.DataFrame, parts: Split) -> pd.DataFrame:
+    """For each unseen class the nearest seen word besides background: what a generator goes by.
+
+    Columns: "nearest" and "similarity", the cosine.
+    """
+    seen = [parts.names[c] for c in parts.seen if c]
+    near = similarity.loc[list(parts.unseen_names), seen]
+    return pd.DataFrame({"nearest": near.idxmax(axis=1), "similarity": near.max(axis=1)})

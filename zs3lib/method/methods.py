@@ -1,0 +1,95 @@
+"""The systems that the tables compare, one class each: only what the paper says differs.
+
+To add one, write such a class under `@register`: `methods="zs3net,yours"` then trains it, and
+tables, figures and checks know it.
+"""
+
+from __future__ import annotations
+
+METHODS: dict[str, Method] = {}
+
+
+def register(kind: type[Method]) -> type[Method]:
+    """Add a method under its name."""
+    METHODS[kind.name] = kind()
+    return kind
+
+
+class Method:
+    """One system: a name, how it is shown, and how it learns from unseen classes.
+
+    Attributes:
+        name: as in settings and records; title: as in tables; about: one line; colour: in figures.
+        rows: {table of the paper: the model's name in it}.
+        generates: whether a generator is trained, and unseen classes are learned from its features.
+        recursive: whether the generator also learns from what the classifier recognises (Eq. 2).
+    """
+
+    name = ""
+    title = ""
+    about = ""
+    colour = "#7f7f7f"
+    rows: dict[str, str] = {}
+    generates = True
+    recursive = False
+
+    def weights(self, probabilities, c: int, tau: float):
+        """How much each pseudo-feature a_i teaches: c_i of Eq. 2, 0 for one that does not.
+
+        Arguments:
+            probabilities: the classifier's softmax over classes, (n, C) tensor.
+            c: the class that the pseudo-features were generated for.
+            tau: the confidence above which one is trusted.
+
+        Returns: (n,) tensor of the same type.
+        """
+        raise NotImplementedError(f"{self.name} is not recursive")
+
+
+@register
+class NoGenerator(Method):
+    name = "no_generator"
+    title = "No generator"
+    about = "classifier on real features only: the floor"
+    colour = "#8c8c8c"
+    generates = False
+
+
+@register
+class ZS3Net(Method):
+    name = "zs3net"
+    title = "ZS3Net"
+    about = "the generator learns from seen classes"
+    colour = "#0072b2"
+    rows = {"I": "ZS3Net", "II": "ZS3Net"}
+
+
+@register
+class Ours(Method):
+    """Recursive training (Sec. III-B): what is recognised with confidence above tau teaches."""
+
+    name = "ours"
+    title = "Ours"
+    about = "recursive training with ZS-MMD"
+    colour = "#d55e00"
+    rows = {"I": "Ours", "II": "Ours", "III": "Final"}
+    recursive = True
+
+    def weights(self, probabilities, c: int, tau: float):
+        confidence, predicted = probabilities.max(1)
+        return confidence * ((predicted == c) & (confidence > tau))
+
+
+@register
+class EqualWeight(Method):
+    """The ablation (Sec. IV-E): "we select all pseudo-features and weigh them equally"."""
+
+    name = "equal_weight"
+    title = "Equal Weight"
+    about = "recursive training, every pseudo-feature weighing the same (Table III)"
+    colour = "#009e73"
+    rows = {"III": "Equal Weight"}
+    recursive = True
+
+    def weights(self, probabilities, c: int, tau: float):
+        return probabilities.new_ones(len(probabilities))

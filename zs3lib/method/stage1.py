@@ -1,0 +1,187 @@
+"""Stage 1 (Sec. IV-A): DeepLabv3+ fine-tuned with cross-entropy on images without unseen classes.
+
+Both stages read batches from a *source*: `source.batches` is how many an epoch has,
+`source.epoch(e)` yields them, `source.ids(e, n)` names the images of the n-th.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
+from tqdm.auto import tqdm
+
+from ..classes import Split
+from ..errors import ZS3Error
+from ..seeds import stream
+from .deeplab import DeepLabV3Plus, autocast
+from .losses import pixel_loss
+
+SHOWN = 8  # image ids of a large batch that fit on one line
+
+
+def images_without(presence: np.ndarray, split: Split) -> list[int]:
+    """Indices of the images that hold no pixel of an unseen class.
+
+    Arguments:
+        presence: which classes each image holds, (N, C) bool.
+    """
+    allowed = np.flatnonzero(~presence[:, list(split.unseen)].any(1)).tolist()
+    if not allowed:
+        raise ZS3Error(
+            f"every training image holds an unseen class at K = {split.k}: add images or lower k"
+        )
+    return allowed
+
+
+def train(
+    network: DeepLabV3Plus, source, settings, *, device: torch.device, checkpoint
+) -> list[float]:
+    """Fine-tune `network` in place.
+
+    Arguments:
+        network: its classifier has an output for every class; unseen ones are never a target.
+        source: batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8).
+        settings: a `zs3lib.Settings`.
+        checkpoint: `storage.Checkpoint` that keeps the state after every epoch.
+
+    Returns: the mean cross-entropy of each epoch. Raises ZS3Error when a loss is not finite.
+    """
+    network.to(device, memory_format=torch.channels_last)
+    epochs = settings.stage1_epochs
+    if settings.stage1_steps:
+        epochs = max(1, round(settings.stage1_steps / source.batches))
+    optimiser, schedule = optimisation(network, settings, epochs * source.batches)
+    parts = {"model": network, "optimiser": optimiser, "schedule": schedule}
+    losses: list[float] = []
+    if state := checkpoint.load():
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        losses = state["losses"]
+    bar = tqdm(
+        total=epochs * source.batches,
+        initial=len(losses) * source.batches,
+        desc="stage 1: backbone on seen classes",
+        unit="batch",
+    )
+    with bar:
+        for epoch in range(len(losses), epochs):
+            steps = train_epoch(network, source, settings, optimiser, schedule, epoch, bar)
+            check_finite(
+                {"backbone": [[loss] for loss in steps]},
+                stage="stage 1",
+                epoch=epoch,
+                checkpoint=checkpoint,
+                ids=source.ids,
+                cure="lower stage1_lr",
+            )
+            losses.append(torch.stack(steps).double().mean().item())
+            states = {name: part.state_dict() for name, part in parts.items()}
+            checkpoint.save(states | {"losses": losses})
+    return losses
+
+
+def train_epoch(
+    network: DeepLabV3Plus, source, settings, optimiser, schedule, epoch: int, bar: tqdm
+) -> list[Tensor]:
+    """One pass over the images. Returns the loss of each step."""
+    # Dropout's draws belong to the epoch, so that a resumed run repeats them.
+    torch.manual_seed(stream(settings.backbone_seed, 11, epoch))
+    network.train()
+    if settings.frozen_bn:  # small batches of few images know less than the pretraining did
+        network.backbone.eval()
+    device = next(network.parameters()).device
+    losses = []
+    for images, labels in source.epoch(epoch):
+        images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        with autocast(device, settings.amp):
+            logits = network(images)
+        loss = pixel_loss(logits, labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.detach())
+        bar.update()
+    return losses
+
+
+def optimisation(
+    network: DeepLabV3Plus, settings, steps: int
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """SGD with the poly schedule; what ImageNet did not train learns faster, as ZS3Net has it.
+
+    "adamw", in one cycle, gets further in the few hundred steps of a toy or lite run.
+    """
+    for block in network.backbone.blocks[: settings.frozen_blocks]:
+        block.requires_grad_(False)
+    fresh = nn.ModuleList([network.aspp, network.decoder, network.classifier])
+    groups = [
+        {
+            "params": [p for p in network.backbone.parameters() if p.requires_grad],
+            "lr": settings.stage1_lr,
+        },
+        {"params": list(fresh.parameters()), "lr": settings.fresh_lr_factor * settings.stage1_lr},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.stage1_optimiser == "adamw":
+        optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+        total = max(steps, 3)  # rise and fall need a step each, however short the training
+        rates = [group["lr"] for group in groups]
+        rise = max(0.2, 2 / total)
+        return optimiser, OneCycleLR(optimiser, rates, total_steps=total, pct_start=rise)
+    optimiser = torch.optim.SGD(
+        groups, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    return optimiser, poly(optimiser, steps)
+
+
+def poly(optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """DeepLab's schedule: lr (1 - step / steps)^0.9."""
+    return PolynomialLR(optimiser, total_iters=steps, power=0.9)
+
+
+def together(losses: list[list[Tensor]]) -> Tensor:
+    """The losses of all steps, scalars, as one float64 tensor."""
+    flat = [loss for step in losses for loss in step]
+    return torch.stack(flat).double() if flat else torch.empty(0, dtype=torch.float64)
+
+
+def check_finite(
+    losses: dict[str, list[list[Tensor]]],
+    *,
+    stage: str,
+    epoch: int,
+    checkpoint,
+    ids: Callable[[int, int], list[str]],
+    cure: str,
+) -> None:
+    """Raise ZS3Error when a loss of an epoch is not finite: NaN trains on without a word.
+
+    Arguments:
+        losses: by name, those of each step, scalars; looked at once an epoch, so that no step waits
+            for a GPU. stage: what is trained; cure: what to try.
+        ids: names the images of (epoch, step).
+    """
+    if all(together(steps).isfinite().all() for steps in losses.values()):
+        return
+    wrong = {
+        name: next(n for n, step in enumerate(steps) if not together([step]).isfinite().all())
+        for name, steps in losses.items()
+        if not together(steps).isfinite().all()
+    }
+    name = min(wrong, key=wrong.get)
+    step = wrong[name]
+    value = next(float(loss) for loss in losses[name][step] if not loss.isfinite())
+    images = ids(epoch, step)
+    more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
+    kept = f"the last good state, after epoch {epoch}, is {checkpoint.path}"
+    raise ZS3Error(
+        f"{stage}: the {name} loss is {value} at step {step + 1} of epoch {epoch + 1}, on the "
+        f"images {', '.join(images[:SHOWN])}{more}: look at them, or {cure}; "
+        f"{kept if epoch else 'no epoch is saved yet'}"
+    )

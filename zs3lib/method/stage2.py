@@ -1,0 +1,347 @@
+"""Stage 2 (Sec. III): generator and pixel classification layer trained together, image by image.
+
+ZS3Net, recursive training and its ablation are one loop: read `Trainer.step` beside Sec. III and
+Fig. 2. What differs between them stands in `methods.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..classes import VOID, Split
+from ..seeds import stream
+from .features import cell_labels
+from .generator import Head
+from .losses import mmd, pixel_loss, zs_mmd
+from .methods import Method
+from .stage1 import check_finite, poly, together
+
+
+KINDS = ("generator", "classifier", "recursion", "q")
+
+
+@dataclass
+class ImageLayout:
+    """What the label map of one image decides.
+
+    Attributes:
+        index: the image's place in its batch.
+        classes: {class: row of `Batch.real`} of an image without unseen classes, by class.
+        unseen: the unseen classes of the other images, those with at least one feature cell.
+        has_unseen: whether any pixel is of an unseen class.
+    """
+
+    index: int
+    classes: dict[int, int]
+    unseen: list[int]
+    has_unseen: bool
+
+
+class Batch:
+    """Images of one step, worked out on the CPU, where labels are: a GPU is never waited for.
+
+    Arguments:
+        features: real features, (B, h, w, F) float, on any device.
+        labels: (B, S, S) uint8 on the CPU; 255 is void.
+        unseen: the unseen classes.
+        settings: a `zs3lib.Settings`; `cell_stride` > 1 takes every so many-th cell each way.
+        device: where to train.
+
+    Attributes:
+        features, labels: as given, float32 and on the device.
+        cells: labels of the feature cells, (B, h, w) int64.
+        images: an `ImageLayout` for each image.
+        real: for each class of each image without unseen ones `samples` of its real features,
+            drawn with replacement, (fits, samples, F).
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        unseen: tuple[int, ...],
+        settings,
+        device: torch.device,
+    ):
+        cells = cell_labels(labels, features.shape[1:3])
+        stride = settings.cell_stride
+        if stride > 1:  # neighbours are alike: fewer cells cost little and save much
+            i, j = torch.randint(stride, (2,)).tolist()
+            features = features[:, i::stride, j::stride]
+            cells = cells[:, i::stride, j::stride]
+        self.images: list[ImageLayout] = []
+        positions = []
+        for index in range(len(cells)):
+            flat = cells[index].flatten()
+            present = [c for c in flat.unique().tolist() if c != VOID]
+            # An object smaller than a cell counts too.
+            has_unseen = bool(torch.isin(labels[index], torch.tensor(unseen)).any())
+            classes = {}
+            if not has_unseen:
+                for c in present:
+                    own = (flat == c).nonzero().flatten()
+                    drawn = own[torch.randint(len(own), (settings.samples,))]
+                    classes[c] = len(positions)
+                    positions.append(index * len(flat) + drawn)
+            unseen_here = [c for c in present if c in unseen]
+            self.images.append(ImageLayout(index, classes, unseen_here, has_unseen))
+        self.features = features.to(device, torch.float32)
+        self.labels = labels.to(device)
+        self.cells = cells.long().to(device)
+        rows = torch.cat(positions) if positions else torch.empty(0, dtype=torch.int64)
+        vectors = self.features.flatten(0, 2)[rows.to(device)]
+        self.real = vectors.view(-1, settings.samples, features.shape[-1])
+
+
+class Trainer:
+    """One method's training of a `Head`.
+
+    Arguments:
+        method: what differs between the systems compared.
+        words: word vectors, (C, 300) float32.
+        split: seen and unseen classes.
+        settings: a `zs3lib.Settings`.
+        steps: how many batches all epochs have together.
+        device: where to train.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        words: Tensor,
+        split: Split,
+        settings,
+        *,
+        steps: int,
+        device: torch.device | str = "cpu",
+    ):
+        self.method = method
+        self.split = split
+        self.settings = settings
+        torch.manual_seed(stream(settings.seed, 20))
+        features = settings.feature_dim
+        self.head = Head(words=words, noise=settings.noise, features=features).to(device)
+        self.generator_optimiser = torch.optim.Adam(
+            self.head.generator.parameters(), lr=settings.generator_lr, fused=True
+        )
+        self.classifier_optimiser = torch.optim.SGD(
+            self.head.classifier.parameters(),
+            lr=settings.classifier_lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.schedule = poly(self.classifier_optimiser, steps)
+        self.class_weights = torch.ones(len(words), device=device)
+        self.class_weights[list(split.unseen)] = settings.unseen_weight
+        # Fixed shapes, called many times a batch: what `compile` is worth most for.
+        self.mmd = torch.compile(mmd) if settings.compile else mmd
+        self.zs_mmd = torch.compile(zs_mmd) if settings.compile else zs_mmd
+        self.recursing = False
+        self.losses: dict[str, list[Tensor]] = {}
+
+    # ---- one batch: Sec. III --------------------------------------------------------------------
+
+    def batch(self, features: Tensor, labels: Tensor) -> Batch:
+        """Features (B, h, w, F) and labels (B, S, S) uint8 on the CPU as `step` takes them."""
+        device = self.class_weights.device
+        return Batch(features, labels, self.split.unseen, self.settings, device)
+
+    def step(self, batch: Batch) -> dict[str, list[Tensor]]:
+        """Train on a batch, in the order of Sec. III.
+
+        Returns: the losses of its steps, scalars: "generator" (Eq. 1), "recursion" (Eq. 2, without
+        gamma) with the number of teachers "q", and "classifier".
+        """
+        self.losses = defaultdict(list)
+        self.head.train()
+        if self.method.generates:
+            for image in batch.images:
+                if not image.has_unseen:
+                    for c, row in image.classes.items():
+                        self.fit_generator(c, real=batch.real[row])
+                elif self.recursing:
+                    for c in image.unseen:
+                        self.recurse(c)
+        self.fit_classifier(batch)
+        return self.losses
+
+    def fit_generator(self, c: int, real: Tensor) -> None:
+        """One step towards the real features of a seen class, (samples, F) (Eq. 1, Fig. 2a)."""
+        generated = self.head.generate(c, self.settings.samples)
+        loss = self.mmd(real, generated, root=self.settings.mmd_root)
+        self._learn(loss)
+        self.losses["generator"].append(loss.detach())
+
+    def recurse(self, c: int) -> None:
+        """One step on an unseen class towards what the classifier recognises (Eq. 2, Fig. 2b)."""
+        settings = self.settings
+        b = self.head.generate(c, settings.samples)
+        with torch.no_grad():
+            # One draw for both would make equal weights a loss of nothing: a = b.
+            a = b if settings.pseudo == "same" else self.head.generate(c, settings.samples)
+            probabilities = self.head.classifier(a).softmax(1)
+            confidence = self.method.weights(probabilities, c, settings.tau)
+            q = (confidence > 0).sum()
+        normalise = settings.zs_weights == "normalised"
+        loss = self.zs_mmd(
+            a, b, confidence, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root
+        )
+        # A single teacher would be the whole target: "the gradient will explode" (Sec. IV-C).
+        self._learn(settings.gamma * loss, skip=q < 2)
+        self.losses["recursion"].append(loss.detach())
+        self.losses["q"].append(q)
+
+    def _learn(self, loss: Tensor, skip: Tensor | None = None) -> None:
+        """Backpropagate into the generator and take an Adam step, unless `skip`."""
+        self.generator_optimiser.zero_grad()
+        loss.backward()
+        # torch's own way to leave a step out without waiting for the GPU's answer.
+        self.generator_optimiser.found_inf = None if skip is None else skip.float()
+        self.generator_optimiser.step()
+
+    def fit_classifier(self, batch: Batch) -> None:
+        """One step of the classifier: real features where an image is seen throughout, generated
+        ones at every pixel elsewhere (Sec. IV-A).
+        """
+        settings = self.settings
+        real = [image.index for image in batch.images if not image.has_unseen]
+        invented = [image.index for image in batch.images if image.has_unseen]
+        if not self.method.generates:
+            invented = []
+        images = real + invented
+        if not images:
+            return
+        with torch.no_grad():
+            generated = self.head.generate_map(batch.cells[invented], VOID)
+        features = torch.cat([batch.features[real], generated])
+        logits = self.head.classifier(features).permute(0, 3, 1, 2)
+        labels = batch.cells[images]
+        if settings.loss_at == "image":
+            labels = batch.labels[images]
+            size = labels.shape[1:]
+            corners = settings.align_corners
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=corners)
+        loss = pixel_loss(logits, labels, self.class_weights, reduction=settings.classifier_loss)
+        self.classifier_optimiser.zero_grad()
+        loss.backward()
+        self.classifier_optimiser.step()
+        self.schedule.step()
+        self.losses["classifier"].append(loss.detach())
+
+    # ---- state ----------------------------------------------------------------------------------
+
+    def parts(self) -> dict:
+        """What a resumed run needs of the training."""
+        return {
+            "head": self.head,
+            "generator_optimiser": self.generator_optimiser,
+            "classifier_optimiser": self.classifier_optimiser,
+            "schedule": self.schedule,
+        }
+
+    def state_dict(self) -> dict:
+        return {name: part.state_dict() for name, part in self.parts().items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, part in self.parts().items():
+            part.load_state_dict(copy.deepcopy(state[name]))
+
+
+class Stage2:
+    """The training of every method of a run: one pass over the batches of an epoch serves all.
+
+    Until the warm-up ends ("after a few epochs of training", Sec. III) all methods with a generator
+    do the same with the same random numbers: the first of them does it, the others then start from
+    a copy of it.
+
+    Arguments:
+        trainers: {method: Trainer}.
+        source: batches of (features (B, h, w, F), labels (B, S, S)); see stage1.
+
+    Attributes:
+        history: {method: {"generator", "recursion", "classifier", "q": mean of each epoch}}; None
+            where there was nothing.
+    """
+
+    def __init__(self, trainers: dict[str, Trainer], source):
+        self.trainers = trainers
+        self.source = source
+        self.settings = next(iter(trainers.values())).settings
+        self.history: dict[str, dict[str, list]] = {name: {} for name in trainers}
+        self.epochs = 0
+
+    def train(self, checkpoint) -> None:
+        """Train to the end; the state is saved after every epoch in a `storage.Checkpoint`.
+
+        Raises ZS3Error when a loss is not finite.
+        """
+        if state := checkpoint.load():
+            for name, trainer in self.trainers.items():
+                trainer.load_state_dict(state["trainers"][name])
+            self.history = state["history"]
+            self.epochs = state["epochs"]
+        count = self.source.batches
+        done = self.epochs * count
+        total = self.settings.stage2_epochs * count
+        with tqdm(total=total, initial=done, desc="stage 2", unit="batch") as bar:
+            while self.epochs < self.settings.stage2_epochs:
+                for name, steps in self.train_epoch(bar).items():
+                    self._record(name, steps, checkpoint)
+                self.epochs += 1
+                if self.epochs <= self.settings.warmup_epochs:
+                    self._share_warmup()
+                states = {name: trainer.state_dict() for name, trainer in self.trainers.items()}
+                content = {"trainers": states, "history": self.history, "epochs": self.epochs}
+                checkpoint.save(content)
+
+    def train_epoch(self, bar: tqdm) -> dict[str, list[dict]]:
+        """One pass over the images. Returns what each step of each method that took part lost."""
+        warm = self.epochs < self.settings.warmup_epochs
+        waiting = self._generating()[1:] if warm else []
+        active = {name: t for name, t in self.trainers.items() if name not in waiting}
+        steps: dict[str, list[dict]] = {name: [] for name in active}
+        for n, (features, labels) in enumerate(self.source.epoch(self.epochs)):
+            # Draws belong to the step: a resumed run repeats them, and all methods share them.
+            seed = stream(self.settings.seed, 21, self.epochs, n)
+            torch.manual_seed(seed)
+            batch = next(iter(active.values())).batch(features, labels)
+            for name, trainer in active.items():
+                trainer.recursing = trainer.method.recursive and not warm
+                torch.manual_seed(seed)
+                steps[name].append(trainer.step(batch))
+            bar.update()
+        return steps
+
+    def _generating(self) -> list[str]:
+        return [name for name, trainer in self.trainers.items() if trainer.method.generates]
+
+    def _share_warmup(self) -> None:
+        for name in self._generating()[1:]:
+            first = self._generating()[0]
+            self.trainers[name].load_state_dict(self.trainers[first].state_dict())
+            self.history[name] = copy.deepcopy(self.history[first])
+
+    def _record(self, name: str, steps: list[dict], checkpoint) -> None:
+        """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
+        losses = {kind: [step.get(kind, []) for step in steps] for kind in KINDS}
+        check_finite(
+            losses,
+            stage=f"stage 2, {name}",
+            epoch=self.epochs,
+            checkpoint=checkpoint,
+            ids=self.source.ids,
+            cure="lower classifier_lr or generator_lr",
+        )
+        values = {kind: together(parts) for kind, parts in losses.items()}
+        # A step that was left out has no loss.
+        values["recursion"] = values["recursion"][values["q"] >= 2]
+        for kind, found in values.items():
+            mean = found.mean().item() if len(found) else None
+            self.history[name].setdefault(kind, []).append(mean)

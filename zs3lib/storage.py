@@ -1,0 +1,338 @@
+"""Where things lie, and files that are whole or not there: atomic writes, locks, weights, hashes.
+
+Nothing that is read here can run code: weights are loaded with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from .errors import ZS3Error
+
+_PACKAGE = Path(__file__).resolve().parent
+ROOT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").exists() else Path.cwd()
+DATA = ROOT / "data"
+RUNS = ROOT / "runs"
+CACHE = ROOT / "cache"
+TABLES = ROOT / "tables"
+FIGURES = ROOT / "figures"
+RESOURCES = _PACKAGE / "resources"
+SCHEMA = 3  # of run records
+
+
+def run_name(
+    dataset: str, k: int, seed: int, *, protocol: str = "paper", holdout: float = 0.0
+) -> str:
+    """A run's folder below runs/<profile>/: "voc-k10-s0", with "-strict" or "-holdout" if it is."""
+    name = f"{dataset}-k{k}-s{seed}"
+    return name + "-strict" * (protocol == "strict") + "-holdout" * bool(holdout)
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def unwritable(path: Path, error: OSError) -> ZS3Error:
+    """The error that says why a file or folder cannot be written."""
+    reason = error.strerror or error
+    return ZS3Error(
+        f"{path} cannot be written ({reason}): free space there or choose another folder"
+    )
+
+
+@contextmanager
+def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears under `path` whole or not at all (temporary file, fsync, rename).
+
+    Raises ZS3Error, naming the file, where it cannot be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
+        with os.fdopen(handle, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from the user's own group
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Work in `folder` alone: another process that wants to waits, and says so.
+
+    A lock ends with its process, however it ends. What a killed process left half-written there is
+    removed first. Raises ZS3Error where the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process is at work in {folder}: waiting for it", flush=True)
+            lock.acquire()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        for half in folder.rglob(".*.tmp"):
+            half.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON (no NaN) atomically; raises ValueError on a number that is not finite."""
+    with atomic_write(path, "w") as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.write("\n")
+
+
+def write_texts(folder: Path | str, texts: Mapping[str, str]) -> list[Path]:
+    """Write {file name: UTF-8 text} into `folder`, each atomically and in order; their paths."""
+    paths = [Path(folder, name) for name in texts]
+    for path, text in zip(paths, texts.values()):
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    return paths
+
+
+def read_text(path: Path | str) -> str:
+    """A text file in UTF-8, with or without a byte-order mark.
+
+    Raises ZS3Error, naming the file, where it is missing or in another encoding.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ZS3Error(
+            f"{path} cannot be read ({error.strerror or error}): add the file"
+        ) from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        kind = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "in another encoding"
+        raise ZS3Error(f"{path} is not UTF-8 text but {kind}: save it as UTF-8") from None
+
+
+def plain_name(value: object, what: str) -> str:
+    """`value` as one plain part of a path; raises ZS3Error on separators, "..", or no text."""
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value)
+    if not plain or ".." in value:
+        raise ZS3Error(f"{what} is {value!r}: a name has only letters, digits, '_', '-' and '.'")
+    return value
+
+
+def inside(folder: Path, relative: object, source: Path) -> Path:
+    """The file that `source` names by its path below `folder`; ZS3Error where it lies outside."""
+    path = Path(folder, relative) if isinstance(relative, str) else Path()
+    if not isinstance(relative, str) or not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise ZS3Error(
+            f"{source} names the file {relative!r}, which is not below {folder}: do not use it"
+        )
+    return path
+
+
+# ---- weights and training states ----------------------------------------------------------------
+
+
+def save(path: Path, state: dict) -> None:
+    """Write tensors and plain values atomically. Raises ZS3Error where it cannot be written."""
+    import torch
+
+    with atomic_write(path) as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own words for a full disk do not say so
+            raise error.__context__ if isinstance(error.__context__, OSError) else error
+
+
+def load_weights(path: str | Path) -> dict:
+    """Read a file of weights with `weights_only=True`, on the CPU.
+
+    Raises ZS3Error when it is missing, damaged, or holds more than tensors and plain values.
+    """
+    import numpy as np
+    import torch
+
+    # ZS3Net's checkpoints carry their best mIoU as a NumPy number, under NumPy's old or new name.
+    scalar = np.float64(0).__reduce__()[0]
+    numbers = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")]
+    numbers += [np.dtype, (scalar, "numpy.core.multiarray.scalar")]
+    numbers += [(scalar, "numpy._core.multiarray.scalar")]
+    path = Path(path)
+    if not path.is_file():
+        raise ZS3Error(f"weights file {path} not found: give one with -p weights <file>")
+    try:
+        with torch.serialization.safe_globals(numbers):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch raise many kinds on a damaged or unsafe file
+        reason = str(error).split("\n")[0][:200]
+        raise ZS3Error(
+            f"weights file {path} cannot be read safely ({reason}): replace the file"
+        ) from error
+
+
+class Checkpoint:
+    """The state of a training, saved after every epoch and read back by a run with the same key.
+
+    Arguments:
+        path: its file; key: names all that the training depends on.
+    """
+
+    def __init__(self, path: Path, key: str):
+        self.path = Path(path)
+        self.key = key
+
+    def load(self) -> dict | None:
+        """The saved state; None where there is none, it is another key's, or it is damaged."""
+        if not self.path.is_file():
+            return None
+        try:
+            state = load_weights(self.path)
+        except ZS3Error:
+            warnings.warn(
+                f"{self.path} is damaged and is not used: that stage starts anew", stacklevel=2
+            )
+            return None
+        return state if state.get("key") == self.key else None
+
+    def save(self, state: dict) -> None:
+        save(self.path, state | {"key": self.key})
+
+    def remove(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
+
+
+# ---- where results come from --------------------------------------------------------------------
+
+
+def text_hash(text: str | bytes) -> str:
+    """Short hash of a text."""
+    content = text.encode() if isinstance(text, str) else text
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def file_hash(path: str | Path) -> str:
+    """Short hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def code_hash(*folders: str) -> str:
+    """Hash of what the Python files below some folders of zs3lib do.
+
+    Comments, docstrings and formatting are left out, so that mending those redoes nothing.
+    """
+    code = []
+    for path in (path for folder in folders for path in sorted((_PACKAGE / folder).rglob("*.py"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [part for part in body if not _is_text(part)]
+        code.append(ast.unparse(tree))
+    return text_hash("\0".join(code))
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def git() -> dict:
+    """The checkout's commit, and whether tracked files differ from it; None where no git is."""
+
+    def run(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        changed = bool(run("status", "--porcelain", "-uno"))
+        return {"commit": run("rev-parse", "HEAD") or None, "dirty": changed}
+    except OSError:  # no git on this machine
+        return {"commit": None, "dirty": None}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a run record names."""
+    found = {"python": platform.python_version()}
+    for name in ("zs3lib", "torch", "torchvision", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def checksum(record: dict) -> str:
+    """SHA-256 of a record's content without its "checksum"; the same after a trip through JSON."""
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    plain = json.loads(json.dumps(content))  # tuples and whole-number keys are what JSON makes them
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(record: dict) -> dict:
+    """A record with its schema and checksum: a guard against slips of the hand, not forgery."""
+    record = {"schema": SCHEMA} | record
+    return record | {"checksum": checksum(record)}
+
+
+# ---- what an unfinished run has saved -----------------------------------------------------------
+
+
+def saved(run_folder: Path) -> str:
+    """One line: what of a run is saved, and how to go on.
+
+    Arguments:
+        run_folder: `runs/<profile>/<dataset>-k<K>-s<seed>`.
+    """
+    run_folder = Path(run_folder)
+    found = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/")
+    backbone = max(found, key=lambda path: path.stat().st_mtime, default=run_folder)
+    parts = []
+    if (backbone / "backbone.pt").is_file():
+        parts.append(f"stage 1 ({backbone / 'backbone.pt'})")
+    elif (backbone / "training.pt").is_file():
+        parts.append(f"stage 1 up to its last whole epoch ({backbone / 'training.pt'})")
+    if (run_folder / "training.pt").is_file():
+        parts.append(f"stage 2 up to its last whole epoch ({run_folder / 'training.pt'})")
+    if not parts:
+        return "interrupted; nothing is saved yet: the same command starts anew"
+    return f"interrupted; saved: {'; '.join(parts)}; the same command goes on from there"
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far, MB; None where it cannot be asked."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

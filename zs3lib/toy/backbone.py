@@ -1,0 +1,140 @@
+"""A toy "ImageNet": the toy profile's network, pretrained on things that do not exist.
+
+Real backbones start from ImageNet; one that starts from noise would spend most of a toy run on
+learning edges and colours. The pictures come from the same pencil; each thing and surface is a
+random mixture of attributes, near none of the words of VOC or Context, and is labelled with what
+it is like, as ImageNet's thousand classes tell fur from metal. (ImageNet is less strict:
+aeroplanes, cats and sofas, unseen in the paper, are among its classes.)
+
+`make toy-backbone` writes `resources/toy_backbone.pt`, which the package ships.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
+from tqdm.auto import tqdm
+
+from .. import storage
+from ..classes import VOID
+from ..data.augment import Augmented, batches
+from ..method.deeplab import DeepLabV3Plus, autocast, build
+from ..method.features import cell_labels
+from ..seeds import stream
+from ..settings import Settings
+from .attributes import ATTRIBUTES, having, made_up
+from .scenes import band, everywhere, picture, standing
+
+SIDE = 128  # pixels: textures as fine as in the world's own pictures
+SURFACES = 2  # backdrop and ground come before a picture's one to four things
+RATE = 2e-3
+
+
+class MadeUpPictures:
+    """Pictures of made-up things on made-up surfaces, kept in memory.
+
+    Label i of a mask is the picture's i-th item: backdrop, ground, then things.
+
+    Attributes:
+        looks: of each item of each picture, (images, 6, attributes + 1) float32; the last column
+            says "surface".
+    """
+
+    def __init__(self, images: int, *, seed: int):
+        visible = having("materials", "colours") | (np.array(ATTRIBUTES) == "plant")
+        self.looks = np.zeros((images, SURFACES + 4, len(ATTRIBUTES) + 1), np.float32)
+        self.looks[:, :SURFACES, -1] = 1
+        self.pictures = []
+        for index in tqdm(range(images), desc="made-up pictures", unit="image"):
+            rng = np.random.default_rng([seed, 3, index])
+            count = SURFACES + rng.integers(1, 5)
+            looks = made_up(rng, count)
+            looks[:SURFACES, ~visible] = 0
+            self.looks[index, :count, :-1] = looks
+            self.pictures.append(self._draw(looks, rng))
+
+    @staticmethod
+    def _draw(looks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        size = (SIDE, SIDE)
+        ground = band(1, looks[1], rng.uniform(0.2, 0.9), 0.05, rng)
+        things = []
+        for label in range(SURFACES, len(looks)):
+            scale = rng.uniform(0.8, 1.4)
+            things.append(standing(label, looks[label], size, rng, scale=scale))
+        things.sort(key=lambda item: item.box[3])
+        return picture([everywhere(0, looks[0]), ground, *things], size, rng, border=True)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
+        image, mask = self.pictures[i]
+        return Image.fromarray(image), mask
+
+
+def attribute_loss(logits: Tensor, cells: Tensor, looks: Tensor) -> Tensor:
+    """Binary cross-entropy between each cell's logits and its item's looks, void left out.
+
+    Arguments:
+        logits: (B, attributes + 1, h, w) float; cells: item of each cell, (B, h, w) integer.
+        looks: (B, items, attributes + 1) float in [0, 1].
+    """
+    image, row, column = (cells != VOID).nonzero(as_tuple=True)
+    target = looks[image, cells[image, row, column].long()]
+    return F.binary_cross_entropy_with_logits(logits[image, :, row, column].float(), target)
+
+
+def pretrain(
+    path: Path | str, *, images: int = 6000, epochs: int = 8, seed: int = 0, device: str = "cpu"
+) -> list[float]:
+    """Learn to tell the attributes of each feature cell; write the network, without classifier.
+
+    The file holds float16 tensors by their names in `DeepLabV3Plus`. Returns the mean loss of each
+    epoch.
+    """
+    settings = Settings.make(profile="toy", batch_size=min(32, images))
+    data = MadeUpPictures(images, seed=seed)
+    looks = torch.from_numpy(data.looks)
+    network = build(settings, looks.shape[2]).to(device, memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
+    steps = epochs * (images // settings.batch_size)
+    schedule = OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)
+    losses = []
+    for epoch in range(epochs):
+        order = torch.randperm(
+            images, generator=torch.Generator().manual_seed(stream(seed, 42, epoch))
+        )
+        views = Augmented(data, list(range(images)), settings, seed=stream(seed, 41), epoch=epoch)
+        loader = batches(views, settings, order=order.tolist(), drop_last=True)
+        total = []
+        for n, (x, labels) in enumerate(tqdm(loader, desc=f"epoch {epoch + 1}", unit="step")):
+            batch = order[n * len(x) : (n + 1) * len(x)]
+            total.append(_step(network, x, labels, looks[batch], optimiser))
+            schedule.step()
+        losses.append(float(np.mean(total)))
+        print(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.4f}", flush=True)
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith("classifier.")}
+    halved = {k: v.cpu().half() if v.is_floating_point() else v.cpu() for k, v in state.items()}
+    storage.save(Path(path), halved)
+    return losses
+
+
+def _step(
+    network: DeepLabV3Plus, images: Tensor, labels: Tensor, looks: Tensor, optimiser
+) -> float:
+    device = next(network.parameters()).device
+    with autocast(device, True):
+        images = images.to(device, memory_format=torch.channels_last)
+        logits = network.classifier(network.features(images))
+    cells = cell_labels(labels.to(device), logits.shape[2:])
+    loss = attribute_loss(logits, cells, looks.to(device))
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
