@@ -1,181 +1,295 @@
-"""The cases of test_one_line.py: how an input is spoiled, and what the one line that answers must name."""
+"""What people get wrong: how an input is spoiled, and what the one line that answers must name."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from scipy.io import loadmat, savemat
+from torchvision import models
 
-from zs3lib import checkpoints
-from zs3lib.seal import sealed
+from zs3lib import storage
 
 KIT = "VOCdevkit/VOC2012"
-JPEG, MASK = f"{KIT}/JPEGImages/2012_000001.jpg", f"{KIT}/SegmentationClass/2012_000001.png"
-TRAIN, MAT = f"{KIT}/ImageSets/Segmentation/train.txt", "context/trainval/2010_000001.mat"
+LISTS = f"{KIT}/ImageSets/Segmentation"
+TRAIN = f"{LISTS}/train.txt"
+JPEG = f"{KIT}/JPEGImages/2012_000001.jpg"
+MASK = f"{KIT}/SegmentationClass/2012_000001.png"
+MAT = "context/trainval/2010_000001.mat"
+LABELS = "context/labels.txt"
+WORDS = "wordvectors.txt"
+WEIGHTS = "weights.pt"
+Damage = Callable[[Path], object]
 
 
 class Code:
+    """What runs code where it is unpickled."""
+
     def __reduce__(self):
         return exec, ("import zs3lib; zs3lib.code_ran = True",)
 
 
-# ---- what is done to a copy of the world (w), and what the line must name -------------------------------------------
+# ---- damages of a folder: its path -> None ------------------------------------------------------
 
 
-def damage(path: str, content: bytes | str | None):
-    """Replace a file's content, or remove it."""
-
-    def do(w: Path) -> None:
-        if content is None:
-            (w / path).unlink()
-        else:
-            (w / path).write_bytes(content if isinstance(content, bytes) else content.encode())
-
-    return do
+def replaced(path: str, content: bytes | str) -> Damage:
+    raw = content if isinstance(content, bytes) else content.encode()
+    return lambda root: (root / path).write_bytes(raw)
 
 
-def half(path: str):
-    return lambda w: (w / path).write_bytes((w / path).read_bytes()[: (w / path).stat().st_size // 2])
+def removed(path: str) -> Damage:
+    return lambda root: (
+        shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+    )
 
 
-def mask(make):
-    """Replace the first mask by make(it as an array)."""
-    return lambda w: Image.fromarray(make(np.array(Image.open(w / MASK)))).save(w / MASK)
+def half(path: str) -> Damage:
+    return lambda root: (root / path).write_bytes(
+        (root / path).read_bytes()[: size(root / path) // 2]
+    )
 
 
-def mat(**content):
-    return lambda w: savemat(w / MAT, content or {"Labels": loadmat(w / MAT)["LabelMap"]})
+def size(path: Path) -> int:
+    return path.stat().st_size
 
 
-def lines_of(w: Path) -> list[str]:
-    return (w / "wordvectors.txt").read_text().splitlines()
+def mask(make: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    """The first mask as make(it as an array)."""
+    return lambda root: Image.fromarray(make(np.array(Image.open(root / MASK)))).save(root / MASK)
 
 
-def words(change):
-    """Rewrite the word vectors: change(lines) -> lines, the first the header."""
-    return lambda w: (w / "wordvectors.txt").write_text("\n".join(change(lines_of(w))) + "\n")
+def picture(mode: str) -> Damage:
+    return lambda root: Image.new(mode, (64, 64)).save(root / MASK)
 
 
-def pickled(w: Path) -> None:
+def only_cows(root: Path) -> None:
+    for path in (root / MASK).parent.glob("*.png"):
+        labels = np.array(Image.open(path))
+        labels[5, 5] = 10
+        Image.fromarray(labels).save(path)
+
+
+def mat(**content) -> Damage:
+    """The first .mat with other content; without any, its map under another name."""
+    return lambda root: savemat(root / MAT, content or {"Labels": loadmat(root / MAT)["LabelMap"]})
+
+
+def lines(path: str, change: Callable[[list[str]], list[str]]) -> Damage:
+    """A text file with other lines."""
+
+    def damage(root: Path) -> None:
+        changed = change((root / path).read_text().splitlines())
+        (root / path).write_text("".join(f"{line}\n" for line in changed))
+
+    return damage
+
+
+def cow(value: str) -> Damage:
+    vector = f"cow {' '.join([value] * 300)}"
+    return lines(WORDS, lambda x: [vector if y.startswith("cow ") else y for y in x])
+
+
+def shorter(x: list[str]) -> list[str]:
+    return [x[0].replace("300", "50"), *(" ".join(y.split()[:51]) for y in x[1:])]
+
+
+def without_sofa(x: list[str]) -> list[str]:
+    rest = [y for y in x[1:] if not y.startswith("sofa ")]
+    return [f"{len(rest)} 300", *rest]
+
+
+def pickled(root: Path) -> None:
     from gensim.models import KeyedVectors
 
-    KeyedVectors.load_word2vec_format(str(w / "wordvectors.txt")).save(str(w / "words.kv"))
+    KeyedVectors.load_word2vec_format(str(root / WORDS)).save(str(root / "words.kv"))
 
 
-def cow(value: str):
-    return words(lambda lines: [f"cow {' '.join([value] * 300)}" if x.startswith("cow ") else x for x in lines])
+def tensors(change: Callable[[dict], object]) -> Damage:
+    """The weights as change(state dict)."""
+    return lambda root: torch.save(change(storage.load_weights(root / WEIGHTS)), root / WEIGHTS)
 
 
-def tensors(change):
-    """Rewrite the weights: change(state dict) -> what is saved."""
-    return lambda w: torch.save(change(checkpoints.load_weights(w / "weights.pt")), w / "weights.pt")
+def a_folder(root: Path) -> None:
+    (root / WEIGHTS).unlink()
+    (root / WEIGHTS).mkdir()
 
 
-def backbone(name: str):
-    def do(w: Path) -> None:
-        from torchvision import models
-
-        torch.save(getattr(models, name)(weights=None).state_dict(), w / "weights.pt")
-
-    return do
+def imagenet(name: str) -> Damage:
+    return tensors(lambda _: getattr(models, name)(weights=None).state_dict())
 
 
-def nothing(w: Path) -> None:
-    pass
-
-
-DATA = {  # damage, dataset, what the line names
+NAN = float("nan")
+# Found when a run is opened, or its first training image is read: damage, dataset, what is named.
+DATA: dict[str, tuple[Damage, str, str]] = {
     "truncated JPEG": (half(JPEG), "voc", "2012_000001.jpg"),
-    "zero-byte JPEG": (damage(JPEG, b""), "voc", "2012_000001.jpg"),
-    "text for a JPEG": (damage(JPEG, "a picture"), "voc", "2012_000001.jpg"),
-    "missing JPEG": (damage(JPEG, None), "voc", "2012_000001.jpg"),
+    "zero-byte JPEG": (replaced(JPEG, b""), "voc", "2012_000001.jpg"),
+    "text for a JPEG": (replaced(JPEG, "a picture"), "voc", "2012_000001.jpg"),
+    "missing JPEG": (removed(JPEG), "voc", "2012_000001.jpg"),
     "16-bit mask": (mask(lambda m: m.astype(np.uint16)), "voc", "2012_000001.png"),
-    "RGB mask": (mask(lambda m: np.stack([m, m, m], 2)), "voc", "2012_000001.png"),
+    "grey RGB mask": (mask(lambda m: np.stack([m + 1] * 3, 2)), "voc", "2012_000001.png"),
+    "mask with alpha": (picture("RGBA"), "voc", "2012_000001.png"),
+    "grey mask with alpha": (picture("LA"), "voc", "2012_000001.png"),
+    "black-and-white mask": (picture("1"), "voc", "2012_000001.png"),
+    "text for a mask": (replaced(MASK, "mask"), "voc", "2012_000001.png"),
     "label 77": (mask(lambda m: np.full_like(m, 77)), "voc", "label 77"),
-    "mask of another size": (mask(lambda m: m[:-3]), "voc", "2012_000001.png"),
-    "missing mask": (damage(MASK, None), "voc", "2012_000001.png"),
-    "empty split list": (damage(TRAIN, ""), "voc", "train.txt"),
-    "missing split list": (damage(TRAIN, None), "voc", "train.txt"),
-    "duplicate ids": (damage(TRAIN, "2012_000001\n2012_000001\n"), "voc", "2012_000001 twice"),
-    "an id with ../": (damage(TRAIN, "../../2012_000001\n"), "voc", "train.txt"),
-    "no devkit": (lambda w: shutil.rmtree(w / "VOCdevkit"), "voc", "VOC2012"),
+    "mask of another size": (mask(lambda m: m[:-3]), "voc", "2012_000001.png is"),
+    "missing mask": (removed(MASK), "voc", "2012_000001.png"),
+    "no masks at all": (removed(f"{KIT}/SegmentationClass"), "voc", "SegmentationClass"),
+    "empty split list": (replaced(TRAIN, ""), "voc", "train.txt"),
+    "missing split list": (removed(TRAIN), "voc", "train.txt"),
+    "duplicate ids": (replaced(TRAIN, "2012_000001\n2012_000001\n"), "voc", "2012_000001 twice"),
+    "an id with ../": (replaced(TRAIN, "../../2012_000001\n"), "voc", "train.txt"),
+    "an absolute path as id": (replaced(TRAIN, "/etc/passwd\n"), "voc", "train.txt"),
+    "a web page for a list": (replaced(TRAIN, "<!DOCTYPE html>\n"), "voc", "train.txt"),
+    "no val split": (removed(f"{LISTS}/val.txt"), "voc", "val.txt"),
+    "empty val split": (replaced(f"{LISTS}/val.txt", ""), "voc", "val.txt"),
+    "an extra twice": (replaced(f"{LISTS}/train_aug.txt", "2008_1\n2008_1\n"), "voc", "2008_1"),
+    "an extra without mask": (replaced(f"{LISTS}/train_aug.txt", "2012_99\n"), "voc", "2012_99"),
+    "no devkit": (removed("VOCdevkit"), "voc", "VOC2012"),
+    "no VOC2012": (removed(KIT), "voc", "VOC2012"),
+    "an unseen class everywhere": (only_cows, "voc", "unseen class"),
+    "no Context split": (removed("context/train.txt"), "context", "train.txt"),
+    "no VOC2010": (removed("VOCdevkit/VOC2010"), "context", "VOC2010"),
+    "no .mat": (removed(MAT), "context", "2010_000001.mat"),
     ".mat without LabelMap": (mat(), "context", "2010_000001.mat"),
     "truncated .mat": (half(MAT), "context", "2010_000001.mat"),
+    "empty .mat": (replaced(MAT, b""), "context", "2010_000001.mat"),
+    "text for a .mat": (replaced(MAT, "LabelMap"), "context", "2010_000001.mat"),
+    "a volume for a LabelMap": (mat(LabelMap=np.ones((4, 4, 3))), "context", "2010_000001.mat"),
+    "a map of another size": (mat(LabelMap=np.ones((7, 9))), "context", "2010_000001.mat is 9 x 7"),
     "label 460 in a .mat": (mat(LabelMap=np.full((9, 9), 460)), "context", "label 460"),
-    "458 labels": (lambda w: damage("context/labels.txt", "\n".join(
-        (w / "context/labels.txt").read_text().splitlines()[:458]))(w), "context", "458"),
-    "word vectors of 50 dimensions": (words(lambda x: [x[0].replace("300", "50"), *(" ".join(y.split()[:51]) for y in x[1:])]),
-                                      "voc", "50 dimensions"),
+    "458 labels": (lines(LABELS, lambda x: x[:458]), "context", "458"),
+    "a number twice": (lines(LABELS, lambda x: [*x[:6], "8: x", *x[7:]]), "context", "labels.txt"),
+    "a class under another name": (
+        lines(LABELS, lambda x: [y.replace(": cow", ": ox") for y in x]),
+        "context",
+        "'cow'",
+    ),
+    "word vectors of 50 dimensions": (lines(WORDS, shorter), "voc", "50 dimensions"),
     "NaN in word vectors": (cow("nan"), "voc", "not finite for cow"),
     "a word vector of zeros": (cow("0"), "voc", "all 0 for cow"),
-    "a word without a vector": (words(lambda x: [x[0].replace(x[0].split()[0], str(len(x) - 2)),
-                                                 *(y for y in x[1:] if not y.startswith("sofa "))]), "voc", "'sofa'"),
-    "wrong header": (words(lambda x: ["words and vectors", *x[1:]]), "voc", "wordvectors.txt"),
-    "word vectors cut off": (half("wordvectors.txt"), "voc", "wordvectors.txt"),
-    "no word vectors": (damage("wordvectors.txt", None), "voc", "wordvectors.txt"),
+    "a word without a vector": (lines(WORDS, without_sofa), "voc", "'sofa'"),
+    "wrong header": (lines(WORDS, lambda x: ["words and vectors", *x[1:]]), "voc", WORDS),
+    "word vectors cut off": (half(WORDS), "voc", WORDS),
+    "no word vectors": (removed(WORDS), "voc", WORDS),
     "pickled word vectors": (pickled, "voc", "words.kv"),
-    "truncated weights": (half("weights.pt"), "voc", "weights.pt"),
-    "empty weights": (damage("weights.pt", b""), "voc", "weights.pt"),
-    "weights with code": (tensors(lambda s: s | {"x": Code()}), "voc", "weights.pt"),
-    "weights of another backbone": (backbone("mobilenet_v2"), "voc", "weights.pt"),
-    "no weights": (damage("weights.pt", None), "voc", "weights.pt"),
-    "weights of NaN": (tensors(lambda s: {k: v * float("nan") if v.is_floating_point() else v for k, v in s.items()}),
-                       "voc", "weights.pt"),
-}  # fmt: skip
+    "truncated weights": (half(WEIGHTS), "voc", WEIGHTS),
+    "empty weights": (replaced(WEIGHTS, b""), "voc", WEIGHTS),
+    "text for weights": (replaced(WEIGHTS, "weights"), "voc", WEIGHTS),
+    "a folder for weights": (a_folder, "voc", WEIGHTS),
+    "no weights": (removed(WEIGHTS), "voc", WEIGHTS),
+    "weights with code": (tensors(lambda s: s | {"x": Code()}), "voc", WEIGHTS),
+    "a tensor for weights": (tensors(lambda s: torch.zeros(3)), "voc", WEIGHTS),
+    "a list for weights": (tensors(lambda s: [1, 2]), "voc", WEIGHTS),
+    "no tensors in weights": (tensors(lambda s: {}), "voc", WEIGHTS),
+    "weights under a key": (tensors(lambda s: {"network": s}), "voc", WEIGHTS),
+    "weights of another size": (
+        tensors(lambda s: s | {"decoder.reduce.0.weight": torch.zeros(48, 65, 1, 1)}),
+        "voc",
+        WEIGHTS,
+    ),
+    "a tensor too many": (tensors(lambda s: s | {"decoder.more": torch.zeros(1)}), "voc", WEIGHTS),
+    "weights of another backbone": (imagenet("mobilenet_v2"), "voc", WEIGHTS),
+    "weights of NaN": (
+        tensors(lambda s: {k: v * NAN if v.is_floating_point() else v for k, v in s.items()}),
+        "voc",
+        WEIGHTS,
+    ),
+}
 
-PARAMETERS = {  # as -p hands them over: name, value, what the line says
-    "K = 0": ("k", "0", "k is 0"), "K = 11": ("k", "11", "k is 11"), "K in words": ("k", "six", "k is 'six'"),
-    "K = 2.5": ("k", "2.5", "k is 2.5"), "tau = 1.5": ("tau", "1.5", "tau is 1.5"),
-    "tau in words": ("tau", "high", "tau is 'high'"),
-    "tau = true": ("tau", "true", "tau is True"), "gamma < 0": ("gamma", "-1", "gamma is -1"),
-    "gamma as 1/40": ("gamma", "1/40", "gamma is '1/40'"), "no epochs": ("stage1_epochs", "0", "stage1_epochs is 0"),
-    "half an epoch": ("stage2_epochs", "0.5", "stage2_epochs is 0.5"),
-    "a list of epochs": ("stage2_epochs", "[3]", "stage2_epochs is [3]"),
-    "warm-up beyond the end": ("warmup_epochs", "9", "warmup_epochs is 9"), "seed < 0": ("seed", "-1", "seed is -1"),
-    "batch of 1": ("options", '{"batch_size": 1}', "batch_size is 1"),
-    "batch in words": ("options", '{"batch_size": "large"}', "batch_size is 'large'"),
-    "unknown option": ("options", '{"batchsize": 8}', "unknown setting 'batchsize'"),
-    "options that are none": ("options", "fast", "options is 'fast'"),
-    "unknown dataset": ("dataset", "coco", "dataset 'coco'"), "unknown profile": ("profile", "../x", "profile '../x'"),
-    "unknown method": ("methods", "zs4net", "method 'zs4net'"), "no such device": ("device", "tpu", "device 'tpu'"),
-}  # fmt: skip
-
-RECORDS = {  # a finished run's files, by what reads them: done to its folder (f), what the line names
-    "record edited": ("tables", lambda f: edit(f, lambda r: r["methods"]["ours"]["metrics"].update(hiou=99.0)), "metrics.json"),
-    "record of another version": ("tables", lambda f: edit(f, lambda r: r.update(schema=1)), "schema is 1"),
-    "record cut off": ("tables", half("metrics.json"), "metrics.json"),
-    "record of another run": ("tables", lambda f: f.rename(f.with_name("voc-k8-s0")), "voc-k8-s0/metrics.json"),
-    "runs of two settings": ("tables", lambda f: another(f), "unseen_weight is 5.0 in one and 10.0 in the other"),
-    "heads cut off": ("heads", half("heads.pt"), "heads.pt"),
-    "heads of another K's data": ("heads", lambda f: reheads(f, lambda s: s["heads"]["ours"].update(
-        words=torch.zeros(60, 300))), "heads.pt"),
-    "heads that name a file elsewhere": ("heads", lambda f: reheads(f, lambda s: s.update(backbone="../../x.pt")), "heads.pt"),
-    "heads of another run": ("heads", lambda f: reheads(f, lambda s: s.update(key="other")), "heads.pt"),
-    "backbone cut off": ("heads", lambda f: half(next(f.parent.glob("backbones/*/backbone.pt")))(f), "backbone.pt"),
-    "no backbone": ("heads", lambda f: shutil.rmtree(f.parent / "backbones"), "backbone.pt"),
-}  # fmt: skip
+# As papermill's -p hands them over: name, value, what the line says.
+PARAMETERS: list[tuple[str, str, str]] = [
+    ("k", "0", "k is 0"),
+    ("k", "11", "k is 11"),
+    ("k", "six", "k is 'six'"),
+    ("k", "2.5", "k is 2.5"),
+    ("k", "True", "k is True"),
+    ("dataset", "coco", "dataset 'coco'"),
+    ("profile", "../x", "profile '../x'"),
+    ("seed", "-1", "seed is -1"),
+    ("methods", "zs4net", "method 'zs4net'"),
+    ("device", "tpu", "'tpu'"),
+    ("device", "cuda:99", "'cuda:99'"),
+    ("tau", "1.5", "tau is 1.5"),
+    ("tau", "high", "tau is 'high'"),
+    ("tau", "True", "tau is True"),
+    ("tau", "nan", "tau is nan"),
+    ("gamma", "-1", "gamma is -1"),
+    ("gamma", "1/40", "gamma is '1/40'"),
+    ("stage1_epochs", "0", "stage1_epochs is 0"),
+    ("stage2_epochs", "0.5", "stage2_epochs is 0.5"),
+    ("stage2_epochs", "[3]", "stage2_epochs is '[3]'"),
+    ("warmup_epochs", "9", "warmup_epochs is 9"),
+    ("protocol", "loose", "protocol is 'loose'"),
+    ("options", "fast", "options is 'fast'"),
+    ("options", '{"batch_size": 1}', "batch_size is 1"),
+    ("options", '{"batch_size": "large"}', "batch_size is 'large'"),
+    ("options", '{"batchsize": 8}', "unknown setting 'batchsize'"),
+]
 
 
-def edit(folder: Path, change) -> None:
-    record = json.loads((folder / "metrics.json").read_text())
-    change(record)
-    (folder / "metrics.json").write_text(json.dumps(record))
+# ---- a finished run's files: damage of its folder, what the line names --------------------------
+
+
+def edited(change: Callable[[dict], object]) -> Damage:
+    def damage(folder: Path) -> None:
+        record = json.loads((folder / "metrics.json").read_text())
+        change(record)
+        (folder / "metrics.json").write_text(json.dumps(record))
+
+    return damage
 
 
 def another(folder: Path) -> None:
     """A second run, of K = 8 and another weight of unseen classes."""
     record = json.loads((folder / "metrics.json").read_text())
-    record["settings"]["unseen_weight"], record["k"] = 5.0, 8
-    (folder.with_name("voc-k8-s0")).mkdir()
-    (folder.with_name("voc-k8-s0") / "metrics.json").write_text(json.dumps(sealed(record)))
+    record["settings"]["unseen_weight"] = 5.0
+    record["k"] = 8
+    second = folder.with_name("voc-k8-s0")
+    second.mkdir()
+    (second / "metrics.json").write_text(json.dumps(storage.sealed(record)))
 
 
-def reheads(folder: Path, change) -> None:
-    saved = checkpoints.load_weights(folder / "heads.pt")
-    change(saved)
-    torch.save(saved, folder / "heads.pt")
+def reheaded(change: Callable[[dict], object]) -> Damage:
+    def damage(folder: Path) -> None:
+        saved = storage.load_weights(folder / "heads.pt")
+        change(saved)
+        torch.save(saved, folder / "heads.pt")
+
+    return damage
+
+
+def half_backbone(folder: Path) -> None:
+    half("backbone.pt")(next(folder.parent.glob("backbones/*/")))
+
+
+RECORDS: dict[str, tuple[Damage, str]] = {
+    "record edited": (
+        edited(lambda r: r["methods"]["ours"]["metrics"].update(hiou=99.0)),
+        "metrics.json",
+    ),
+    "record of another version": (edited(lambda r: r.update(schema=1)), "schema is 1"),
+    "record cut off": (half("metrics.json"), "metrics.json"),
+    "record of another run": (lambda f: f.rename(f.with_name("voc-k8-s0")), "voc-k8-s0/metrics"),
+    "runs of two settings": (another, "unseen_weight is 5.0 in one and 10.0 in the other"),
+}
+HEADS: dict[str, tuple[Damage, str]] = {
+    "heads cut off": (half("heads.pt"), "heads.pt"),
+    "heads of other words": (
+        reheaded(lambda s: s["heads"]["ours"].update(words=torch.zeros(60, 300))),
+        "heads.pt",
+    ),
+    "heads that name a file elsewhere": (
+        reheaded(lambda s: s.update(backbone="../../x.pt")),
+        "heads.pt",
+    ),
+    "heads of another run": (reheaded(lambda s: s.update(key="other")), "heads.pt"),
+    "no heads": (removed("heads.pt"), "voc-k10-s0"),
+    "backbone cut off": (half_backbone, "backbone.pt"),
+    "no backbone": (lambda f: shutil.rmtree(f.parent / "backbones"), "backbone.pt"),
+}

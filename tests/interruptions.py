@@ -1,50 +1,88 @@
-"""Kill a tiny run -9 at random moments, run it again, and compare every digit: `python tests/interruptions.py --kills 20`.
+"""Kill a tiny run at random moments, run it again, compare every digit: interruptions.py --kills 20
 
-One process imports torch once and forks a child for each attempt, so that a kill costs seconds. Its settings are tiny, its
-phases those of any run: stage 1, feature cache, stage 2, evaluation, run record.
+One process imports torch once and forks a child for each attempt, so that a kill costs seconds.
+The settings are tiny, the phases those of any run: stage 1, features, stage 2, evaluation, record.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # before torch: a fork is safe while there is one thread
-
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
+
+# Before torch: a fork is safe while there is one thread.
+os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1")
 
 import torch
 
-from zs3lib import Run, Settings, checkpoints, stage1
+from zs3lib import Run, Settings, storage
+from zs3lib.method import deeplab
 from zs3lib.toy import world as toy
 
-NOT_NUMBERS = {"seconds", "wall_s", "peak_memory_mb", "time", "git", "checksum", "interrupted"}
 EPOCHS = 3
-PHASES = ("stage 1", "cache", "stage 2", "evaluation", "record")
+RUN = "runs/toy/voc-k4-s0"
+BACKBONE = "runs/toy/backbones/*"
+NOT_NUMBERS = {"seconds", "wall_s", "peak_memory_mb", "time", "git", "checksum", "interrupted"}
+# What is waited for before a kill: phase, file, how often it was written, longest wait after it.
+MOMENTS = [
+    ("stage 1", "", 0, 0.5),
+    ("features", f"{BACKBONE}/backbone.pt", 1, 0.2),
+    ("stage 2", f"{RUN}/training.pt", 1, 0.2),
+    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.2),
+    ("record", f"{RUN}/.heads.pt.*.tmp", 1, 0.0),
+    ("stage 1", f"{BACKBONE}/training.pt", 1, 0.3),
+    ("features", "cache/*/features.partial", 1, 0.1),
+    ("stage 2", f"{RUN}/.training.pt.*.tmp", 1, 0.0),
+    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.1),
+    ("record", f"{RUN}/heads.pt", 1, 0.02),
+    ("stage 1", f"{BACKBONE}/.training.pt.*.tmp", 1, 0.0),
+    ("features", f"{BACKBONE}/.backbone.pt.*.tmp", 1, 0.1),
+    ("stage 2", "cache/*/features.bin", 1, 0.3),
+    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.3),
+    ("record", f"{RUN}/.metrics.json.*.tmp", 1, 0.0),
+    ("stage 1", f"{BACKBONE}/training.pt", EPOCHS - 1, 0.2),
+    ("features", "cache/*/features.partial", 1, 0.3),
+    ("stage 2", f"{RUN}/training.pt", EPOCHS - 1, 0.2),
+    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.3),
+    ("record", f"{RUN}/metrics.json", 1, 0.0),
+]
 
 
 def tiny(folder: Path) -> Settings:
-    """Settings of a run of about two seconds, and its data and weights under `folder`."""
-    world = folder / "world"
-    if not world.exists():
-        toy.build(world, train=16, val=12, short_side=64, workers=1, progress=False)
+    """Settings of a run of some two seconds, and its data and weights under `folder`."""
+    toy.build(folder / "world", train=16, val=12, short_side=64, workers=1, progress=False)
     settings = Settings.make(
-        profile="toy", k=4, backbone="mobilenet_v2", crop_size=32, base_size=40, val_size=40, batch_size=4, samples=8,
-        stage1_optimiser="sgd", stage1_lr=0.01, stage1_steps=0, stage1_epochs=EPOCHS, stage2_epochs=EPOCHS, warmup_epochs=1,
-        views=2, device="cpu", data_root=str(world), weights=str(folder / "weights.pt"),
-        word_vectors=str(world / "wordvectors.txt"), methods="no_generator,zs3net,ours",
-    )  # fmt: skip
-    if not Path(settings.weights).exists():
-        state = stage1.build_model(settings, 21).state_dict()
-        checkpoints.save(Path(settings.weights), {k: v for k, v in state.items() if not k.startswith("classifier.")})
+        k=4,
+        methods="no_generator,zs3net,ours",
+        data_root=str(folder / "world"),
+        word_vectors=str(folder / "world" / "wordvectors.txt"),
+        weights=str(folder / "weights.pt"),
+        backbone="mobilenet_v2",
+        crop_size=32,
+        base_size=40,
+        val_size=40,
+        batch_size=4,
+        samples=8,
+        views=2,
+        stage1_optimiser="sgd",
+        stage1_lr=0.01,
+        stage1_steps=0,
+        stage1_epochs=EPOCHS,
+        stage2_epochs=EPOCHS,
+        warmup_epochs=1,
+        device="cpu",
+    )
+    state = deeplab.build(settings, 21).state_dict()
+    kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    storage.save(folder / "weights.pt", kept)
     return settings
 
 
@@ -66,175 +104,109 @@ def start(settings: Settings, root: Path) -> int:
         os._exit(code)
 
 
-def end(pid: int, due: Callable[[], bool] = lambda: False, delay: float = 0.0) -> int | None:
-    """Wait for a child, killing it `delay` seconds after `due` holds. Returns its exit code, None when it was killed."""
-    kill_at = float("inf")
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if kill_at == float("inf") and due():
-            kill_at = time.monotonic() + delay
-        if time.monotonic() >= kill_at:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.0002)
+def end(pid: int) -> int:
+    """A child's exit code; of a killed one minus the signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-# ---- moments: what is waited for, and the phase it begins -----------------------------------------------------------
-
-
-def appears(root: Path, pattern: str) -> Callable[[], bool]:
-    return lambda: any(root.glob(pattern))
-
-
-def rewritten(root: Path, pattern: str, times: int) -> Callable[[], bool]:
-    """Whether a file that is replaced after every epoch was written so many times."""
+def kill(pid: int, root: Path, pattern: str, times: int, delay: float) -> bool:
+    """Kill a child once a file was written so many times; False where it ended before."""
     seen: set[tuple[int, int]] = set()
-
-    def due() -> bool:
+    while len(seen) < times:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
         for path in root.glob(pattern):
             try:
-                stat = path.stat()
-                seen.add((stat.st_ino, stat.st_mtime_ns))
+                seen.add((path.stat().st_ino, path.stat().st_mtime_ns if times > 1 else 0))
             except FileNotFoundError:
                 pass
-        return len(seen) >= times
-
-    return due
-
-
-def moments(root: Path) -> list[tuple[str, Callable[[], bool], float]]:
-    """(phase, what is waited for, longest delay after it in seconds), one phase after another."""
-    run, backbone = "runs/toy/voc-k4-s0", "runs/toy/backbones/*"
-    last = f"{run}/training/ours.pt"
-    return [
-        ("stage 1", lambda: True, 0.5),
-        ("cache", appears(root, f"{backbone}/backbone.pt"), 0.3),
-        ("stage 2", appears(root, f"{run}/training/no_generator.pt"), 0.2),
-        ("evaluation", rewritten(root, last, EPOCHS - 1), 0.2),
-        ("record", appears(root, f"{run}/.heads.pt.*.tmp"), 0.0),
-        ("stage 1", appears(root, f"{backbone}/training.pt"), 0.5),
-        ("cache", appears(root, "cache/*/features.npy"), 0.1),
-        ("stage 2", appears(root, f"{run}/training/.warmup.pt.*.tmp"), 0.0),
-        ("evaluation", rewritten(root, last, EPOCHS - 1), 0.1),
-        ("record", appears(root, f"{run}/heads.pt"), 0.05),
-        ("stage 1", appears(root, f"{backbone}/.training.pt.*.tmp"), 0.05),
-        ("cache", appears(root, f"{backbone}/.backbone.pt.*.tmp"), 0.1),
-        ("stage 2", appears(root, f"{run}/training/zs3net.pt"), 0.2),
-        ("evaluation", rewritten(root, last, EPOCHS - 1), 0.2),
-        ("record", appears(root, f"{run}/.metrics.json.*.tmp"), 0.0),
-        ("stage 1", rewritten(root, f"{backbone}/training.pt", 2), 0.3),
-        ("cache", appears(root, "cache/*/features.npy"), 0.3),
-        ("stage 2", appears(root, f"{run}/training/ours.pt"), 0.1),
-        ("evaluation", rewritten(root, last, EPOCHS - 1), 0.3),
-        ("record", appears(root, f"{run}/metrics.json"), 0.01),
-    ]
+        time.sleep(0.0002)
+    time.sleep(delay)
+    os.kill(pid, signal.SIGKILL)
+    return end(pid) < 0
 
 
 def phase(root: Path) -> str:
     """In which phase a killed run stopped, from the files it left."""
-    folder = root / "runs/toy/voc-k4-s0"
-    states = {p.stem: checkpoints.load_weights(p)["trainer"]["epoch"] for p in folder.glob("training/*.pt")}
-    if (folder / "heads.pt").exists() or list(folder.glob(".*.tmp")):
+    if (root / RUN / "heads.pt").exists() or list(root.glob(f"{RUN}/.heads.pt.*")):
         return "record"
-    if states:
-        return (
-            "evaluation"
-            if states.get("ours") == EPOCHS
-            else f"stage 2 after {max(states.values())} epochs, {len(states)} states"
-        )
-    if list((root / "runs/toy/backbones").glob("*/backbone.pt")):
-        return "stage 2" if list((root / "cache").glob("*/meta.json")) else "cache"
+    if (root / RUN / "training.pt").exists():
+        state = storage.load_weights(root / RUN / "training.pt")
+        return "evaluation" if state["epochs"] == EPOCHS else f"stage 2, epoch {state['epochs']}"
+    if list(root.glob(f"{BACKBONE}/backbone.pt")):
+        return "stage 2" if list(root.glob("cache/*/features.bin")) else "features"
     return "stage 1"
 
 
-def outcome(root: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """All numbers of the run record and every tensor of the backbone and the heads."""
-
-    def numbers(value):
-        if isinstance(value, dict):
-            return {k: numbers(v) for k, v in value.items() if k not in NOT_NUMBERS}
-        return value
-
-    folder, tensors = root / "runs/toy/voc-k4-s0", {}
-
-    def collect(name, value):
-        if isinstance(value, dict):
-            for key, part in value.items():
-                collect(f"{name}.{key}", part)
-        else:
-            tensors[name] = value if torch.is_tensor(value) else torch.tensor([])
-
-    for path in (folder / "heads.pt", *(root / "runs/toy/backbones").glob("*/backbone.pt")):
-        collect(path.name, checkpoints.load_weights(path))
-    return numbers(json.loads((folder / "metrics.json").read_text())), tensors
+def flat(name: str, value) -> dict:
+    """Nested dictionaries as one, {"a.b": value}, without what is no number of the run."""
+    if not isinstance(value, dict):
+        return {name: value.tolist() if torch.is_tensor(value) else value}
+    parts = [flat(f"{name}.{k}", v) for k, v in value.items() if k not in NOT_NUMBERS]
+    return {key: found for part in parts for key, found in part.items()}
 
 
-def leftovers(root: Path) -> list[Path]:
-    """Half-written files, training states and caches that a finished run should not leave."""
-    patterns = ("**/*.tmp", "**/training*", "cache/*")
-    return [p for pattern in patterns for p in root.glob(pattern) if not p.name.endswith(".lock")]
+def outcome(root: Path) -> dict:
+    """Every number of the run record, of the heads and of the backbone."""
+    record = json.loads((root / RUN / "metrics.json").read_text())
+    heads = storage.load_weights(root / RUN / "heads.pt")
+    backbone = storage.load_weights(next(root.glob(f"{BACKBONE}/backbone.pt")))
+    return flat("record", record) | flat("heads", heads) | flat("backbone", backbone)
 
 
-def differs(root: Path, expected: tuple[dict, dict[str, torch.Tensor]]) -> str:
-    """What differs from the uninterrupted run; "" when nothing does."""
-    record, tensors = outcome(root)
-    unequal = [name for name, value in expected[1].items() if not torch.equal(value, tensors.get(name, torch.zeros(0)))]
-    if tensors.keys() != expected[1].keys() or unequal:
-        return f"weights differ: {unequal[:2]}"
-    if record != expected[0]:
-        return f"numbers differ: {[k for k in record if record[k] != expected[0].get(k)]}"
-    return f"left behind: {left[0]}" if (left := leftovers(root)) else ""
+def difference(root: Path, expected: dict) -> str:
+    """What differs from the uninterrupted run, or was left behind; "" when nothing."""
+    found = outcome(root)
+    unequal = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    patterns = ("**/*.tmp", "**/training*", "**/*.partial", "cache/[!.]*")
+    left = [str(path) for pattern in patterns for path in root.glob(pattern)]
+    return f"differs: {unequal[:3]}" if unequal else f"left behind: {left[0]}" if left else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def attempt(settings: Settings, root: Path, moment: tuple, rng: random.Random) -> bool:
+    """Start a run and kill it at a moment; tried anew, without delay, where it ended before."""
+    _, pattern, times, longest = moment
+    for tried in range(5):
+        shutil.rmtree(root, ignore_errors=True)
+        pid = start(settings, root)
+        if kill(pid, root, pattern, times, 0 if tried else rng.uniform(0, longest)):
+            return True
+    return False
+
+
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="how many runs to kill, each once (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="seed of the moments (default: another each time)")
-    parser.add_argument(
-        "--root", type=Path, help="folder to work in (default: a temporary one, in memory where it can be)"
-    )
-    args = parser.parse_args(arguments)
-    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(10**6)
-    shared = Path("/dev/shm")
-    base = Path(
-        tempfile.mkdtemp(prefix="zs3-kills-", dir=args.root or (shared if os.access(shared, os.W_OK) else None))
-    )
-    try:
-        return run_all(base, args.kills, random.Random(seed), seed)
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+    parser.add_argument("--kills", type=int, default=20, help="how many runs to kill, each once")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    args = parser.parse_args(words)
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="zs3-kills-", dir=memory) as folder:
+        return run_all(Path(folder), args.kills, args.seed)
 
 
-def run_all(base: Path, kills: int, rng: random.Random, seed: int) -> int:
+def run_all(base: Path, kills: int, seed: int) -> int:
     torch.set_num_threads(1)
-    settings, equal, counts = tiny(base), 0, dict.fromkeys(PHASES, 0)
+    rng = random.Random(seed)
+    settings = tiny(base)
     begin = time.monotonic()
     if end(start(settings, base / "straight")) != 0:
         print("the uninterrupted run failed")
         return 1
     expected = outcome(base / "straight")
-    print(
-        f"uninterrupted: {time.monotonic() - begin:.1f} s, {len(expected[1])} tensors; moments of seed {seed}",
-        flush=True,
-    )
+    print(f"uninterrupted: {time.monotonic() - begin:.1f} s; moments of seed {seed}", flush=True)
+    equal = 0
+    phases = Counter()
     for number in range(kills):
-        root, killed = base / str(number), False
-        for attempt in range(5):  # one that ended before it was killed is begun anew, and killed without delay
-            shutil.rmtree(root, ignore_errors=True)
-            intended, due, delay = moments(root)[number % 20]
-            begin = time.monotonic()
-            killed = end(start(settings, root), due, 0 if attempt else rng.uniform(0, delay)) is None
-            if killed:
-                break
-        where, spent = phase(root) if killed else "after its end", time.monotonic() - begin
-        counts[next((p for p in PHASES if where.startswith(p)), intended)] += killed
+        root = base / str(number)
+        killed = attempt(settings, root, MOMENTS[number % len(MOMENTS)], rng)
+        where = phase(root) if killed else "after its end"
+        phases[where.partition(",")[0]] += 1
         code = end(start(settings, root))
-        wrong = differs(root, expected) if code == 0 else f"the second attempt ended with {code}"
+        wrong = difference(root, expected) if code == 0 else f"the second attempt ended with {code}"
         equal += killed and not wrong
-        print(f"kill {number + 1:2d} after {spent:4.1f} s in {where}: {wrong or 'identical'}", flush=True)
+        print(f"kill {number + 1:2d} in {where}: {wrong or 'identical'}", flush=True)
         shutil.rmtree(root)
-    print("killed in", ", ".join(f"{name} {count}" for name, count in counts.items()))
+    print("killed in", ", ".join(f"{name} {count}" for name, count in phases.items()))
     print(f"{equal}/{kills} resumed to identical digits")
     return 0 if equal == kills else 1
 

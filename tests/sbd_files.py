@@ -8,8 +8,8 @@ from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 
-def write_sbd(root, masks: dict[str, np.ndarray], listed=None):
-    """SBD as its archive unpacks: img/*.jpg, cls/*.mat (GTcls with Segmentation, Boundaries, CategoriesPresent), the list."""
+def write_sbd(root, masks: dict[str, np.ndarray]):
+    """SBD as its archive unpacks: img/*.jpg, cls/*.mat and the list of training images."""
     for folder in ("img", "cls"):
         (root / folder).mkdir(parents=True)
     for name, mask in masks.items():
@@ -20,4 +20,4 @@ def write_sbd(root, masks: dict[str, np.ndarray], listed=None):
         present = np.setdiff1d(mask, [0]).astype(np.uint8)[:, None]
         record = {"Segmentation": mask, "Boundaries": boundaries, "CategoriesPresent": present}
         savemat(root / "cls" / f"{name}.mat", {"GTcls": record}, do_compression=True)
-    (root / "train_noval.txt").write_text("".join(f"{name}\n" for name in listed or masks))
+    (root / "train_noval.txt").write_text("".join(f"{name}\n" for name in masks))

@@ -1,8 +1,7 @@
-"""VOC and Pascal-Context in their official formats, and every damaged file answered by one line that names it."""
+"""VOC, SBD and Pascal-Context as published; damaged files; augmentation."""
 
 from __future__ import annotations
 
-import pickle
 import shutil
 
 import numpy as np
@@ -10,14 +9,18 @@ import pytest
 import torch
 from PIL import Image
 from sbd_files import write_sbd
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
+from torchvision import tv_tensors
 from torchvision.datasets import SBDataset, VOCSegmentation
 
-from zs3lib import Run, ZS3Error, checkpoints
-from zs3lib.classes import CONTEXT_CLASSES
-from zs3lib.data import VOC, Context, open_data, sbd
-from zs3lib.data.loading import Augmented
-from zs3lib.words import load_word_vectors
+from zs3lib import ZS3Error, classes
+from zs3lib.classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF
+from zs3lib.data import augment
+from zs3lib.data.segmentation import SBD, VOC, Context, SegmentationData, open_data, pair, read_ids
+
+KIT = "VOCdevkit/VOC2012"
+LISTS = f"{KIT}/ImageSets/Segmentation"
+MAT = "context/trainval/2010_000001.mat"
 
 
 @pytest.fixture
@@ -27,15 +30,17 @@ def copy(world, tmp_path):
     return tmp_path / "world"
 
 
-KIT, LISTS = "VOCdevkit/VOC2012", "VOCdevkit/VOC2012/ImageSets/Segmentation"
+# ---- VOC and SBD --------------------------------------------------------------------------------
 
 
 def test_voc_reads_what_torchvision_reads(world):
-    ours, theirs = VOC(world, "train"), VOCSegmentation(world, "2012", "train", download=False)
+    ours = VOC(world, "train")
+    theirs = VOCSegmentation(world, "2012", "train", download=False)
     assert len(ours) == len(theirs) == 24
-    for i in range(len(ours)):
+    for i, (their_image, their_mask) in enumerate(theirs):
         image, mask = ours.load(i)
-        assert (np.asarray(image) == np.asarray(theirs[i][0])).all() and (mask == np.asarray(theirs[i][1])).all()
+        assert (np.asarray(image) == np.asarray(their_image)).all()
+        assert (mask == np.asarray(their_mask)).all() and mask.dtype == np.uint8
 
 
 def test_any_level_of_the_devkit_is_accepted(world):
@@ -43,127 +48,50 @@ def test_any_level_of_the_devkit_is_accepted(world):
         assert len(open_data("voc", root, "val")) == 8
 
 
-def test_sbd_extras_join_train_once_and_never_from_val(copy):
-    kit, lists = copy / KIT, copy / LISTS
-    train, val = (lists / "train.txt").read_text().split(), (lists / "val.txt").read_text().split()
-    (kit / "SegmentationClassAug").mkdir()
-    for i in (train[0], val[0], "2008_000001"):
-        shutil.copy(kit / "SegmentationClass" / f"{train[1]}.png", kit / "SegmentationClassAug" / f"{i}.png")
-    shutil.copy(kit / "JPEGImages" / f"{train[1]}.jpg", kit / "JPEGImages" / "2008_000001.jpg")
-    (lists / "train_aug.txt").write_text(f"{train[0]}\n{val[0]}\n2008_000001\n")
-    data = VOC(copy, "train")
-    assert data.ids == [*train, "2008_000001"]
-    assert data.masks[0].parent.name == "SegmentationClass" and data.masks[-1].parent.name == "SegmentationClassAug"
+def test_blank_lines_and_a_byte_order_mark_in_a_list(copy, world):
+    ids = read_ids(copy / LISTS / "train.txt")
+    (copy / LISTS / "train.txt").write_text("\ufeff\n" + "\n\n".join(ids) + "\n \n", "utf-8")
+    assert VOC(copy, "train").images == [
+        copy / p.relative_to(world) for p in VOC(world, "train").images
+    ]
 
 
-@pytest.mark.parametrize("place", sbd.PLACES)
-def test_sbds_own_files_join_train_once_and_never_from_val(copy, place):
-    lists = copy / LISTS
-    train, val = (lists / "train.txt").read_text().split(), (lists / "val.txt").read_text().split()
+def extras(root, place):
+    """SBD's masks for a train image, a val image and two others; the mask of each."""
+    train, val = (read_ids(root / LISTS / f"{part}.txt") for part in ("train", "val"))
     mask = np.zeros((40, 50), np.uint8)
-    mask[10:20, 5:30], mask[30:, 40:] = 10, 15
-    write_sbd(copy / place, {name: mask for name in ("2008_000002", train[0], val[0], "2008_000001")})
+    mask[10:20, 5:30] = 10
+    mask[30:, 40:] = 15
+    write_sbd(root / place, dict.fromkeys(("2008_000002", train[0], val[0], "2008_000001"), mask))
+    return mask
+
+
+@pytest.mark.parametrize("place", SBD)
+def test_sbds_own_files_join_train_once_and_never_from_val(copy, place):
+    train, val = (VOC(copy, part).ids for part in ("train", "val"))
+    mask = extras(copy, place)
     data = VOC(copy, "train")
-    assert data.ids == [*train, "2008_000002", "2008_000001"]
+    assert data.ids == [*train, "2008_000002", "2008_000001"] and VOC(copy, "val").ids == val
     assert data.masks[0] == copy / KIT / "SegmentationClass" / f"{train[0]}.png"
     image, read = data.load(len(train))
     theirs = SBDataset(copy / place, image_set="train_noval", mode="segmentation")[0]
-    assert (read == mask).all() and (np.asarray(theirs[1]) == read).all() and read.dtype == np.uint8
+    assert (read == mask).all() and (np.asarray(theirs[1]) == read).all()
     assert (np.asarray(image) == np.asarray(theirs[0])).all()
     assert data.presence[-1].nonzero()[0].tolist() == [0, 10, 15]
-    assert VOC(copy, "val").ids == val and VOC(copy, "train", extras=False).ids == train
 
 
 def test_a_devkits_own_aug_folder_comes_before_sbd(copy):
-    write_sbd(copy / "sbd", {"2008_000001": np.zeros((40, 50), np.uint8)})
-    (copy / LISTS / "train_aug.txt").write_text("")
-    assert "2008_000001" not in VOC(copy, "train").ids
-
-
-def sbd_list(text):
-    return lambda folder: (folder / "train_noval.txt").write_text(text)
-
-
-BAD_SBD = {
-    "no list": (lambda f: (f / "train_noval.txt").unlink(), "train_noval.txt"),
-    "a path in the list": (sbd_list("../x\n"), "train_noval.txt"),
-    "no such picture": (sbd_list("2008_000009\n"), "2008_000009.jpg"),
-    "twice": (sbd_list("2008_000001\n2008_000001\n"), "twice"),
-    "truncated": (lambda f: truncate(f / "cls" / "2008_000001.mat"), "2008_000001.mat"),
-    "another file": (lambda f: savemat(f / "cls" / "2008_000001.mat", {"LabelMap": np.ones((4, 4))}), "GTcls"),
-    "no struct": (lambda f: savemat(f / "cls" / "2008_000001.mat", {"GTcls": np.ones((4, 4))}), "GTcls.Segmentation"),
-    "another size": (lambda f: Image.new("RGB", (5, 5)).save(f / "img" / "2008_000001.jpg"), "50 x 40"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_SBD)
-def test_damaged_sbd_is_answered_by_one_line_that_names_it(copy, case):
-    write_sbd(copy / "sbd", {"2008_000001": np.zeros((40, 50), np.uint8)})
-    damage, says = BAD_SBD[case]
-    damage(copy / "sbd")
-    with pytest.raises(ZS3Error) as error:
-        (data := VOC(copy, "train")).load(len(data) - 1)
-    assert says in str(error.value) and "\n" not in str(error.value)
-
-
-def test_context_as_zs3net_has_it_and_its_split_as_voc_2010_has_it(copy):
-    plain = Context(copy, "val")
-    ids, mask = plain.ids, plain.load_mask(1)
-    folder = copy / "context"
-    (folder / "full_annotations").mkdir()
-    for name in ("trainval", "labels.txt"):
-        (folder / name).rename(folder / "full_annotations" / name)
-    main = copy / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main"
-    main.mkdir(parents=True)
-    (folder / "val.txt").rename(main / "val.txt")
-    moved = Context(copy, "val")
-    assert moved.ids == ids and (moved.load(1)[1] == mask).all()
-
-
-def test_context_maps_459_labels_by_name(copy):
-    lines = (copy / "context" / "labels.txt").read_text().splitlines()
-    number = {line.split(": ", 1)[1]: int(line.split(": ", 1)[0]) for line in lines}
-    path = sorted((copy / "context" / "trainval").glob("*.mat"))[0]
-    shape = loadmat(path)["LabelMap"].shape
-    labels = np.full(shape, number["accordion"], np.uint16)
-    labels[0, :5] = [number[name] for name in ("table", "bedclothes", "cloth", "aeroplane", "sky")]
-    savemat(path, {"LabelMap": labels})
-    data = Context(copy, "train")
-    mask = data.load(data.ids.index(path.stem))[1]
-    assert [CONTEXT_CLASSES[i] for i in mask[0, :5]] == ["diningtable", "bedcloth", "clothes", "aeroplane", "sky"]
-    assert (mask[1:] == 0).all()
-
-
-def test_every_label_of_context_has_its_official_id(copy):
-    """All 459 labels in one map: the 59 classes' ids are those of the official list, everything else is background."""
-    official = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
-    lines = (copy / "context" / "labels.txt").read_text().splitlines()
-    number = {line.split(": ", 1)[1]: int(line.split(": ", 1)[0]) for line in lines}
-    path = copy / "context" / "trainval" / f"{Context(copy, 'train').ids[0]}.mat"
-    savemat(path, {"LabelMap": np.arange(460, dtype=np.uint16)[None]}, do_compression=True)
-    mask = Context(copy, "train").load_mask(0)[0]
-    expected = np.zeros(460, np.uint8)
-    for index, name in enumerate(CONTEXT_CLASSES[1:], start=1):
-        expected[number[official.get(name, name)]] = index
-    expected[0] = 255  # no official file holds 0
-    assert (mask == expected).all() and len(set(mask.tolist())) == 61
-
-
-def test_holdout_splits_train_in_two(world):
-    train, val, whole = (
-        open_data("voc", world, s, holdout=h) for s, h in (("train", 0.25), ("val", 0.25), ("train", 0))
-    )
-    assert len(val) == 6 and not set(train.ids) & set(val.ids) and set(train.ids) | set(val.ids) == set(whole.ids)
-
-
-def test_augmentation_depends_on_seed_epoch_and_image_alone(settings, world):
-    data, s = VOC(world, "train"), settings(crop_size=48)
-    first, again, later = (Augmented(data, [3, 5, 8], s, seed=1, epoch=e) for e in (0, 0, 1))
-    forwards, backwards = [first[i] for i in range(3)], [again[i] for i in (2, 1, 0)][::-1]
-    for (x, y), (u, v) in zip(forwards, backwards):
-        assert torch.equal(x, u) and torch.equal(y, v)
-    assert not torch.equal(first[0][0], later[0][0])
-    assert first[0][0].shape == (3, 48, 48) and first[0][1].dtype == torch.uint8
+    train, val = (VOC(copy, part).ids for part in ("train", "val"))
+    extras(copy, "sbd")
+    shutil.copytree(copy / KIT / "SegmentationClass", copy / KIT / "SegmentationClassAug")
+    for file, folder in (("jpg", "JPEGImages"), ("png", "SegmentationClassAug")):
+        source = copy / KIT / folder / f"{train[1]}.{file}"
+        shutil.copy(source, source.with_name(f"2009_000001.{file}"))
+    (copy / LISTS / "train_aug.txt").write_text(f"{train[0]}\n{val[0]}\n2009_000001\n")
+    data = VOC(copy, "train")
+    assert data.ids == [*train, "2009_000001"]
+    assert data.masks[0].parent.name == "SegmentationClass"
+    assert data.masks[-1].parent.name == "SegmentationClassAug"
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
@@ -173,122 +101,153 @@ def test_grey_and_cmyk_pictures_are_converted(copy, mode):
     assert VOC(copy, "train").load(0)[0].mode == "RGB"
 
 
-def first(root, folder, suffix):
-    name = (root / LISTS / "train.txt").read_text().split()[0]
-    return root / KIT / folder / f"{name}.{suffix}"
+# ---- Pascal-Context -----------------------------------------------------------------------------
 
 
-def mask_of(root, array, mode=None):
-    Image.fromarray(array, mode).save(first(root, "SegmentationClass", "png"))
+def test_context_as_zs3net_has_it_and_its_split_as_voc_2010_has_it(copy):
+    plain = Context(copy, "val")
+    mask = plain.load_mask(1)
+    (copy / "context" / "full_annotations").mkdir()
+    for name in ("trainval", "labels.txt"):
+        (copy / "context" / name).rename(copy / "context" / "full_annotations" / name)
+    main = copy / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    (copy / "context" / "val.txt").rename(main / "val.txt")
+    moved = Context(copy, "val")
+    assert moved.ids == plain.ids and (moved.load(1)[1] == mask).all()
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+@pytest.mark.parametrize("own_list", [True, False])
+def test_every_label_of_context_has_its_official_id(copy, own_list):
+    """The 59 classes have the ids of the official list of 459, all else is background."""
+    lines = (copy / "context" / "labels.txt").read_text().splitlines()
+    number = {line.split(": ")[1]: int(line.split(": ")[0]) for line in lines}
+    if not own_list:
+        (copy / "context" / "labels.txt").unlink()
+    savemat(copy / MAT, {"LabelMap": np.arange(460, dtype=np.uint16)[None]}, do_compression=True)
+    data = Context(copy, "train")
+    mask = data.load_mask(data.ids.index("2010_000001"))[0]
+    expected = np.zeros(460, np.uint8)
+    for index, name in enumerate(CONTEXT_CLASSES[1:], start=1):
+        expected[number[CONTEXT_LABEL_OF.get(name, name)]] = index
+    expected[0] = 255  # no official file holds 0
+    assert (mask == expected).all() and len(set(mask.tolist())) == 61
 
 
-def mat(root):
-    return root / "context" / "trainval" / f"{(root / 'context' / 'train.txt').read_text().split()[0]}.mat"
+# ---- every dataset ------------------------------------------------------------------------------
 
 
-BAD_VOC = {
-    "no split file": (lambda r: (r / LISTS / "train.txt").unlink(), "train.txt"),
-    "empty split": (lambda r: (r / LISTS / "train.txt").write_text("\n"), "train.txt"),
-    "an id twice": (lambda r: (r / LISTS / "train.txt").write_text("2012_000001\n2012_000001\n"), "twice"),
-    "an id that is a path": (lambda r: (r / LISTS / "train.txt").write_text("../../etc/passwd\n"), "train.txt"),
-    "image without mask": (lambda r: first(r, "SegmentationClass", "png").unlink(), "2012_000001.png"),
-    "mask without image": (lambda r: first(r, "JPEGImages", "jpg").unlink(), "2012_000001.jpg"),
-    "truncated picture": (lambda r: truncate(first(r, "JPEGImages", "jpg")), "2012_000001.jpg"),
-    "empty picture": (lambda r: first(r, "JPEGImages", "jpg").write_bytes(b""), "2012_000001.jpg"),
-    "no picture at all": (lambda r: first(r, "JPEGImages", "jpg").write_text("<html>"), "2012_000001.jpg"),
-    "RGB mask": (lambda r: mask_of(r, np.zeros((64, 64, 3), np.uint8)), "RGB"),
-    "16-bit mask": (lambda r: mask_of(r, np.zeros((64, 64), np.uint16)), "I;16"),
-    "label 77": (lambda r: mask_of(r, np.full((64, 64), 77, np.uint8)), "label 77"),
-    "mask of another size": (lambda r: mask_of(r, np.zeros((10, 12), np.uint8)), "12 x 10"),
-    "truncated mask": (lambda r: truncate(first(r, "SegmentationClass", "png")), "2012_000001.png"),
+def test_holdout_splits_train_in_two(world):
+    train, val = (open_data("voc", world, part, holdout=0.25) for part in ("train", "val"))
+    assert len(val) == 6 and sorted(train.ids + val.ids) == sorted(VOC(world, "train").ids)
+    assert train.fingerprint != val.fingerprint != VOC(world, "train").fingerprint
+
+
+def test_presence_is_what_the_label_maps_hold(world):
+    for dataset in ("voc", "context"):
+        data = open_data(dataset, world, "val")
+        for i, row in enumerate(data.subset([3, 1]).presence):
+            held = np.setdiff1d(data.load_mask([3, 1][i]), [255])
+            assert row.nonzero()[0].tolist() == held.tolist()
+
+
+class Pets(SegmentationData):
+    names = ("background", "cat", "dog")
+
+    def __init__(self, root, part):
+        source = root / f"{part}.txt"
+        super().__init__(pair(read_ids(source), root / "jpg", root / "masks", ".png"), source)
+
+
+def test_a_dataset_is_one_entry_and_one_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(classes, "DATASETS", dict(classes.DATASETS))
+    monkeypatch.setattr("zs3lib.data.segmentation.DATASETS", classes.DATASETS)
+    entry = classes.Dataset("pets", "Pets", Pets.names, f"{__name__}:Pets", ("dog",))
+    classes.register(entry)
+    for folder in ("jpg", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (6, 4)).save(tmp_path / "jpg" / "a.jpg")
+    Image.new("L", (6, 4), 2).save(tmp_path / "masks" / "a.png")
+    (tmp_path / "val.txt").write_text("a\n")
+    data = open_data("pets", tmp_path, "val")
+    assert data.load(0)[1].tolist() == [[2] * 6] * 4
+    assert data.presence.tolist() == [[False, False, True]]
+    with pytest.raises(ZS3Error, match="unknown dataset 'coco': choose one of voc, context, pets"):
+        open_data("coco", tmp_path, "val")
+
+
+def listed(text):
+    return lambda root: (root / "sbd" / "train_noval.txt").write_text(text)
+
+
+def spoiled(**content):
+    return lambda root: savemat(root / CLS, content)
+
+
+CLS = "sbd/cls/2008_000001.mat"
+BAD_SBD = {  # VOC's and Pascal-Context's own files are in bad_inputs.py
+    "no list": (lambda r: (r / "sbd/train_noval.txt").unlink(), "train_noval.txt"),
+    "a path in the list": (listed("../x\n"), "train_noval.txt"),
+    "UTF-16": (lambda r: (r / "sbd/train_noval.txt").write_text("a", "utf-16"), "is not UTF-8"),
+    "no such picture": (listed("2008_000009\n"), "2008_000009.jpg"),
+    "twice": (listed("2008_000001\n" * 2), "twice"),
+    "truncated": (lambda r: (r / CLS).write_bytes((r / CLS).read_bytes()[:99]), "2008_000001.mat"),
+    "another file": (spoiled(LabelMap=np.ones((4, 4))), "GTcls"),
+    "no struct": (spoiled(GTcls=np.ones((4, 4))), "GTcls.Segmentation"),
+    "another size": (
+        lambda r: Image.new("RGB", (5, 5)).save(r / "sbd/img/2008_000001.jpg"),
+        "50 x 40",
+    ),
 }
-BAD_CONTEXT = {
-    "no LabelMap": (lambda r: savemat(mat(r), {"map": np.ones((4, 4))}), "LabelMap"),
-    "label 460": (lambda r: savemat(mat(r), {"LabelMap": np.full((64, 64), 460, np.uint16)}), "460"),
-    "truncated .mat": (lambda r: truncate(mat(r)), ".mat"),
-    "458 labels": (lambda r: (r / "context/labels.txt").write_text("1: sky\n"), "labels.txt"),
-    "no labels.txt": (lambda r: (r / "context/labels.txt").unlink(), "labels.txt"),
-}
 
 
-@pytest.mark.parametrize("dataset, case", [("voc", c) for c in BAD_VOC] + [("context", c) for c in BAD_CONTEXT])
-def test_damaged_data_is_answered_by_one_line_that_names_it(copy, dataset, case):
-    damage, says = (BAD_VOC if dataset == "voc" else BAD_CONTEXT)[case]
+@pytest.mark.parametrize("case", BAD_SBD)
+def test_damaged_sbd_is_answered_by_one_line_that_names_it(copy, case):
+    write_sbd(copy / "sbd", {"2008_000001": np.zeros((40, 50), np.uint8)})
+    damage, says = BAD_SBD[case]
     damage(copy)
     with pytest.raises(ZS3Error) as error:
-        open_data(dataset, copy, "train").load(0)
+        data = VOC(copy, "train")
+        data.load(len(data) - 1)
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
-class Bomb:
-    def __reduce__(self):
-        return print, ("code from a pickle ran",)
+# ---- batches ------------------------------------------------------------------------------------
 
 
-def bad_weights(kind, path, weights):
-    if kind == "truncated":
-        path.write_bytes(weights.read_bytes()[:5000])
-    elif kind == "a pickle with code":
-        path.write_bytes(pickle.dumps(Bomb()))
-    elif kind == "another layout":
-        torch.save({"w": torch.zeros(3)}, path)
-    elif kind == "another backbone":
-        from torchvision.models import mobilenet_v2
-
-        torch.save(mobilenet_v2().state_dict(), path)
-    elif kind == "a part missing":
-        state = checkpoints.load_weights(weights)
-        torch.save({k: v for k, v in state.items() if k != "aspp.project.0.weight"}, path)
-
-
-@pytest.mark.parametrize(
-    "kind", ["missing", "truncated", "a pickle with code", "another layout", "another backbone", "a part missing"]
-)
-def test_weights_that_do_not_fit_are_refused_and_run_no_code(settings, weights, tmp_path, capsys, kind):
-    path = tmp_path / "weights.pt"
-    bad_weights(kind, path, weights)
-    with pytest.raises(ZS3Error) as error:
-        Run(settings(weights=str(path)), runs_root=tmp_path)
-    assert "weights.pt" in str(error.value) and "\n" not in str(error.value)
-    assert "code from a pickle ran" not in capsys.readouterr().out
+def test_augmentation_depends_on_seed_epoch_and_image_alone(settings, world):
+    data = VOC(world, "train")
+    chosen = settings(crop_size=48)
+    first, again, later = (
+        augment.Augmented(data, [3, 5, 8], chosen, seed=1, epoch=epoch) for epoch in (0, 0, 1)
+    )
+    forwards = [first[i] for i in (0, 1, 2)]
+    backwards = [again[i] for i in (2, 1, 0)]
+    for (x, y), (u, v) in zip(forwards, backwards[::-1]):
+        assert torch.equal(x, u) and torch.equal(y, v)
+    assert not torch.equal(first[0][0], later[0][0])
+    assert first[0][0].shape == (3, 48, 48) and first[0][1].dtype == torch.uint8
+    batches = augment.batches(first, chosen.model_copy(update={"batch_size": 2}), order=[2, 0, 1])
+    assert torch.equal(next(iter(batches))[0], torch.stack([forwards[2][0], forwards[0][0]]))
 
 
-def write_words(path, names, dim=300, value=0.5, header=None):
-    rows = [f"{name} " + " ".join([str(value)] * dim) for name in names]
-    path.write_text("\n".join([header or f"{len(rows)} {dim}", *rows]) + "\n")
-    return str(path)
+def test_labels_stay_on_their_pixels(settings):
+    """Of a picture whose grey is its label, made smaller, hardly a pixel has another label."""
+    labels = torch.zeros(96, 96, dtype=torch.uint8)
+    labels[31:, 45:] = 200
+    resize = augment.augmentation(settings(base_size=32, crop_size=32)).transforms[0]
+    picture = tv_tensors.Image(labels.expand(3, -1, -1))
+    resized = [resize(picture, tv_tensors.Mask(labels)) for _ in range(20)]
+    assert all(image.shape[1:] == mask.shape for image, mask in resized)
+    assert all(((image[0] > 100) != (mask == 200)).sum() <= 1 for image, mask in resized)
 
 
-def test_other_spellings_are_used_and_reported(tmp_path):
-    source = write_words(tmp_path / "w.txt", ["airplane", "motorcycle", "potted", "plant", "cow"])
-    table, used = load_word_vectors(source, ("aeroplane", "motorbike", "pottedplant", "cow"))
-    assert used == {"aeroplane": "airplane", "motorbike": "motorcycle", "pottedplant": "potted + plant"}
-    np.testing.assert_allclose(np.linalg.norm(table, axis=1), 1, rtol=1e-5)
-    noise, _ = load_word_vectors(source, ("cow",), norm="noise")
-    assert np.linalg.norm(noise) == pytest.approx(300**0.5, rel=1e-5)
-    assert load_word_vectors(source, ("cow",), norm="none")[0][0, 0] == 0.5
-
-
-@pytest.mark.parametrize(
-    "make, says",
-    [
-        (lambda p: str(p / "none.txt"), "not found"),
-        (lambda p: write_words(p / "w.txt", ["cow"], dim=50), "50 dimensions"),
-        (lambda p: write_words(p / "w.txt", ["cow"], value="nan"), "not finite"),
-        (lambda p: write_words(p / "w.txt", ["cows"]), "no vector for 'cow'; nearest spellings there: cows"),
-        (lambda p: write_words(p / "w.txt", ["cow"], header="not a header"), "word2vec format"),
-    ],
-)
-def test_bad_word_vectors_are_answered_by_one_line(tmp_path, make, says):
-    with pytest.raises(ZS3Error, match=says) as error:
-        load_word_vectors(make(tmp_path), ("cow",))
-    assert "\n" not in str(error.value)
-
-
-def test_no_data_root(settings, tmp_path):
-    with pytest.raises(ZS3Error, match="no VOCdevkit/VOC2012 under data_root"):
-        Run(settings(data_root=str(tmp_path / "nowhere")), runs_root=tmp_path)
+def test_validation_batches_are_single_images_with_labels_at_their_own_size(settings, world):
+    data = VOC(world, "val")
+    found = list(augment.validation_batches(data, settings(val_size=40, workers=1)))
+    assert len(found) == len(data) == 8
+    for i, (image, labels) in enumerate(found):
+        picture, mask = data.load(i)
+        assert torch.equal(image, augment.validation_input(picture, settings(val_size=40)))
+        assert image.shape[:2] == (1, 3) and min(image.shape[2:]) == 40
+        assert labels.dtype == torch.uint8 and (labels.numpy() == mask).all()

@@ -1,84 +1,85 @@
-"""The network's own layers against torch's."""
+"""DeepLabv3+: shapes, pretrained layers' names, what is random and what is frozen."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
+from crafted import tiny
 from torch import nn
-from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision import models
 
-from zs3lib.deeplab import DeepLabV3Plus, _DilatedDepthwise, _for_small_maps, _SmallMaps
+from zs3lib.method.deeplab import BACKBONES, DeepLabV3Plus, autocast, build, freeze
 
-
-@pytest.mark.parametrize("size", [(12, 12), (7, 9), (1, 3)])
-def test_dilated_depthwise_convolution_equals_torchs_own(size):
-    torch.manual_seed(0)
-    layer = _DilatedDepthwise(6, 6, 3, groups=6, bias=False, dilation=2, padding=2)
-    x = torch.randn(2, 6, *size, requires_grad=True)
-    found, wanted = layer(x), nn.Conv2d.forward(layer, x)
-    torch.testing.assert_close(found, wanted)
-    pull = torch.randn_like(wanted)
-    for ours, theirs in zip(*(torch.autograd.grad(y, (x, layer.weight), pull) for y in (found, wanted))):
-        torch.testing.assert_close(ours, theirs)
+PRETRAINED = {"resnet18": models.resnet18, "mobilenet_v2": models.mobilenet_v2}
 
 
-@pytest.mark.parametrize("size, taps", [((4, 4), 1), ((5, 7), 3), ((7, 5), 3), ((9, 8), 9), ((1, 1), 1)])
-def test_taps_that_never_meet_the_map_are_left_out(size, taps, monkeypatch):
-    """ASPP's convolution with rate 5 equals torch's own, gradients included, with as few taps as the map allows."""
-    torch.manual_seed(0)
-    layer = _SmallMaps(1, 8, 3, padding=5, dilation=5, bias=False)
-    x = torch.randn(2, 1, *size, requires_grad=True)  # fewer channels than cells
-    wanted, used, conv2d = nn.Conv2d.forward(layer, x), [], F.conv2d
-    monkeypatch.setattr(
-        F, "conv2d", lambda x, weight, *a, **k: used.append(weight[0, 0].numel()) or conv2d(x, weight, *a, **k)
-    )
-    found = layer(x)
-    torch.testing.assert_close(found, wanted)
-    assert used == [taps]
-    pull = torch.randn_like(wanted)
-    for ours, theirs in zip(*(torch.autograd.grad(y, (x, layer.weight), pull) for y in (found, wanted))):
-        torch.testing.assert_close(ours, theirs)
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "resnet101"])
+@pytest.mark.parametrize("size, cells", [((64, 96), (16, 24)), ((33, 50), (9, 13))])
+def test_features_at_a_quarter_of_the_input_and_logits_at_its_size(backbone, size, cells):
+    network = freeze(DeepLabV3Plus(backbone=backbone, classes=5, feature_dim=24))
+    images = torch.randn(2, 3, *size)
+    low, high = network.backbone(images)
+    assert low.shape == (2, network.backbone.low_channels, *cells)
+    assert high.shape == (2, network.backbone.channels, -(-size[0] // 16), -(-size[1] // 16))
+    assert network.features(images).shape == (2, 24, *cells)
+    assert network(images).shape == (2, 5, *size) and network(images).dtype == torch.float32
 
 
-@pytest.mark.parametrize("size", [(4, 4), (3, 5), (1, 4), (2, 1)])
-@pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_small_maps_are_convolved_by_one_product(size, dilation, monkeypatch):
-    torch.manual_seed(0)
-    layer = _SmallMaps(40, 8, 3, padding=dilation, dilation=dilation).double()
-    x = torch.randn(2, 40, *size, dtype=torch.float64, requires_grad=True)
-    wanted = nn.Conv2d.forward(layer, x)
-    monkeypatch.setattr(F, "conv2d", lambda *a, **k: pytest.fail("a map with few cells was convolved"))
-    found = layer(x)
-    torch.testing.assert_close(found, wanted)
-    pull = torch.randn_like(wanted)
-    inputs = (x, layer.weight, layer.bias)
-    for ours, theirs in zip(*(torch.autograd.grad(y, inputs, pull) for y in (found, wanted))):
-        torch.testing.assert_close(ours, theirs)
+@pytest.mark.parametrize("backbone", PRETRAINED)
+def test_torchvisions_weights_load_without_their_last_layers(backbone):
+    theirs = PRETRAINED[backbone](weights=None)
+    network = DeepLabV3Plus(backbone=backbone, classes=5, feature_dim=16)
+    network.backbone.load_imagenet(theirs.state_dict())
+    ours = {value.double().sum().item() for value in network.backbone.state_dict().values()}
+    first = theirs.conv1 if backbone == "resnet18" else theirs.features[0][0]
+    assert first.weight.double().sum().item() in ours
+    with pytest.raises(RuntimeError):
+        state = theirs.state_dict()
+        state.pop("bn1.weight" if backbone == "resnet18" else "features.3.conv.0.0.weight")
+        network.backbone.load_imagenet(state)
 
 
-def test_convolutions_for_small_maps_keep_their_weights_and_leave_the_others_alone():
-    net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 1), nn.ReLU())
-    state, first = net.state_dict(), net[0].weight
-    assert [type(m) for m in _for_small_maps(net)] == [_SmallMaps, nn.Conv2d, nn.Conv2d, nn.ReLU]
-    assert net[0].weight is first and list(net.state_dict()) == list(state)
+def test_the_toys_whole_network_fits_in_two_megabytes_of_float16():
+    network = DeepLabV3Plus(backbone="small", classes=21, feature_dim=64)
+    assert 2 * sum(value.numel() for value in network.state_dict().values()) < 2 * 2**20
 
 
-def test_aspp_is_torchvisions():
-    torch.manual_seed(0)
-    ours = DeepLabV3Plus(backbone="resnet18", classes=3, aspp_rates=(2, 4, 6)).aspp
-    assert sum(isinstance(layer, _SmallMaps) for layer in ours.modules()) == 3
-    theirs = ASPP(512, [2, 4, 6], 256)
-    theirs.load_state_dict(ours.state_dict())  # the same names and shapes
-    x = torch.randn(2, 512, 5, 6)
-    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+def test_dropout_may_be_left_out():
+    for wanted, rates in ((True, [0.5, 0.5, 0.1]), (False, [0, 0, 0])):
+        network = DeepLabV3Plus(backbone="small", classes=3, dropout=wanted, feature_dim=16)
+        assert [m.p for m in network.modules() if isinstance(m, nn.Dropout)] == rates
 
 
-def test_mobilenet_at_output_stride_16_keeps_the_pretrained_layers_names():
-    backbone = DeepLabV3Plus(backbone="mobilenet_v2", classes=3).backbone
-    low, high = backbone(torch.zeros(1, 3, 64, 96))
-    assert low.shape == (1, 24, 16, 24) and high.shape == (1, 320, 4, 6)
-    assert sum(isinstance(layer, _DilatedDepthwise) for layer in backbone.modules()) == 4
-    from torchvision.models import mobilenet_v2
+def test_aligned_corners_change_the_decoder_and_the_logits():
+    aligned, other = (freeze(build(tiny(align_corners=value), 21)) for value in (True, False))
+    image = torch.randn(1, 3, 48, 48)
+    assert not torch.equal(aligned.features(image), other.features(image))
+    corners = aligned(image)[0, :, ::47, ::47]
+    cells = aligned.classifier(aligned.features(image))[0, :, ::11, ::11]
+    torch.testing.assert_close(corners, cells)
 
-    backbone.load_imagenet(mobilenet_v2(weights=None).state_dict())  # raises where a name or a shape differs
+
+def test_weights_are_drawn_from_the_backbone_seed_alone(same):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = build(tiny(backbone_seed=1, seed=5), 21).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert same(first, build(tiny(backbone_seed=1), 21).state_dict())
+    assert not same(first, build(tiny(backbone_seed=2), 21).state_dict())
+
+
+def test_a_frozen_network_learns_nothing():
+    network = freeze(build(tiny(), 21))
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_only_where_it_is_wanted_and_native(native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    product = {}
+    for wanted in (True, False):
+        with autocast(torch.device("cpu"), wanted):
+            product[wanted] = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    expected = torch.bfloat16 if native else torch.float32
+    assert product == {True: expected, False: torch.float32}

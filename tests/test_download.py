@@ -1,4 +1,4 @@
-"""Downloads from a local server that drops connections, ignores ranges and lies; archives that point outside; no network."""
+"""`make data` with curl, from a local server that drops connections or ignores ranges."""
 
 from __future__ import annotations
 
@@ -8,52 +8,48 @@ import io
 import shutil
 import tarfile
 import threading
-from dataclasses import replace
+from configparser import ConfigParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from sbd_files import write_sbd
+from torchvision import models
 from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from zs3lib.data import VOC, Context, catalogue, download
-from zs3lib.data.fetch import extract, fetch
+from zs3lib.classes import DATASETS
+from zs3lib.data import download
+from zs3lib.data.segmentation import VOC, Context
 from zs3lib.errors import ZS3Error
 
-FAST = {"wait": 0.0, "timeout": 5}
+CONTENT = np.random.default_rng(0).bytes(300_000)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves `server.files`. `server.drop`: bytes after which a connection breaks; `server.ranges`: whether Range is known."""
+    """Serves `server.files`; a connection breaks after `server.drop` bytes, if that is set."""
 
     def do_GET(self):
-        server, start = self.server, 0
+        server = self.server
         asked = self.headers.get("Range")
-        server.asked.append((self.path, asked))
-        content = server.files.get(self.path)
-        if content is None:
+        server.asked.append(self.path)
+        if self.path not in server.files:
             return self.send_error(404)
-        if asked and server.ranges:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            if start >= len(content):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.send_header("Content-Length", "0")
-                return self.end_headers()
-            self.send_response(206)
+        content = server.files[self.path]
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            self.send_response(200)
-        body = content[start:]
-        if server.length:
-            self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        sent = body if server.drop is None else body[: server.drop]
-        self.wfile.write(sent)
-        server.sent += len(sent)
+        self.wfile.write(content[start:][: server.drop])
+        server.sent += len(content[start:][: server.drop])
         self.close_connection = True
 
     def log_message(self, *args):
@@ -61,12 +57,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server():
-    """A server on this machine alone; `server.url` is its address, `server.asked` the requests it had."""
+def server(monkeypatch):
+    """A server on this machine alone; `server.url` is its address, `server.asked` the requests."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.files, http.asked, http.sent, http.drop, http.ranges, http.length = {}, [], 0, None, True, True
+    http.files, http.asked, http.sent, http.drop, http.ranges = {"/x": CONTENT}, [], 0, None, True
     http.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield http
     http.shutdown()
@@ -74,315 +71,300 @@ def server():
     thread.join()
 
 
-CONTENT = np.random.default_rng(0).bytes(300_000)
-MD5 = hashlib.md5(CONTENT).hexdigest()
+@pytest.fixture
+def item(server, tmp_path):
+    """One file of the server, with its checksum; item(url=...) changes its row."""
+
+    def make(**changes):
+        row = {"url": f"{server.url}/x", "file": "deep/x", "gb": "0"}
+        row |= {"md5": hashlib.md5(CONTENT).hexdigest()}
+        return download.Item("x", row | changes, tmp_path)
+
+    return make
 
 
-def test_a_connection_that_drops_again_and_again_is_resumed(server, tmp_path):
-    server.files["/x"], server.drop = CONTENT, 90_000
-    path = fetch(f"{server.url}/x", tmp_path / "deep" / "x", md5=MD5, **FAST)
-    assert path.read_bytes() == CONTENT and server.sent == len(CONTENT), "no byte comes twice"
-    assert [asked for _, asked in server.asked] == [None, "bytes=90000-", "bytes=180000-", "bytes=270000-"]
-    assert [p.name for p in path.parent.iterdir()] == ["x"]
+# ---- one file -----------------------------------------------------------------------------------
 
 
-def test_another_days_call_goes_on_where_the_first_stopped(server, tmp_path):
-    server.files["/x"], server.drop = CONTENT, 0
-    (tmp_path / "x.part").write_bytes(CONTENT[:200_000])
+def test_a_connection_that_drops_again_and_again_is_resumed(server, item):
+    server.drop = 90_000
+    item().get()
+    assert item().path.read_bytes() == CONTENT
+    assert server.sent == len(CONTENT) and len(server.asked) == 4, "no byte comes twice"
+    assert [path.name for path in item().path.parent.iterdir()] == ["x"]
+
+
+LEFT = {  # by an earlier call, and what is then still to be sent
+    "a part": (CONTENT[:200_000], 100_000),
+    "all of it": (CONTENT, 0),
+    "too much": (CONTENT + b"and more", 300_000),
+    "of another file": (b"another file" * 10_000, 480_000),
+}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("what", LEFT)
+def test_another_days_call_goes_on_where_the_first_stopped(server, item, what, ranges):
+    """A server without ranges sends all of it again; a broken attempt first takes nothing away."""
+    before, rest = LEFT[what]
+    item().part.parent.mkdir()
+    item().part.write_bytes(before)
+    server.ranges = ranges
+    if ranges and what == "a part":
+        server.drop = 0
+        with pytest.raises(OSError):
+            item().get(retries=0)
+        assert item().part.read_bytes() == before and not item().path.exists()
+        server.drop = None
+    item().get()
+    assert item().path.read_bytes() == CONTENT and not item().part.exists()
+    assert server.sent == rest or not ranges
+
+
+def test_no_ranges_and_a_connection_that_always_drops_ends(server, item):
+    server.ranges = False
+    server.drop = 1000
     with pytest.raises(OSError):
-        fetch(f"{server.url}/x", tmp_path / "x", md5=MD5, tries=2, **FAST)
-    assert (tmp_path / "x.part").stat().st_size == 200_000 and not (tmp_path / "x").exists()
-    server.drop, server.sent = None, 0
-    assert fetch(f"{server.url}/x", tmp_path / "x", md5=MD5, **FAST).read_bytes() == CONTENT
-    assert server.sent == 100_000
-
-
-def test_a_download_that_was_complete_but_not_renamed(server, tmp_path):
-    server.files["/x"] = CONTENT
-    (tmp_path / "x.part").write_bytes(CONTENT)
-    assert fetch(f"{server.url}/x", tmp_path / "x", md5=MD5, **FAST).read_bytes() == CONTENT and server.sent == 0
-
-
-@pytest.mark.parametrize("left", [b"another file" * 1000, CONTENT + b"and more"])
-def test_what_another_file_left_is_started_anew(server, tmp_path, left):
-    server.files["/x"] = CONTENT
-    (tmp_path / "x.part").write_bytes(left)
-    assert fetch(f"{server.url}/x", tmp_path / "x", md5=MD5, **FAST).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("length", [True, False])
-def test_a_server_that_knows_no_ranges(server, tmp_path, length):
-    server.files["/x"], server.ranges, server.length = CONTENT, False, length
-    (tmp_path / "x.part").write_bytes(CONTENT[:200_000])
-    assert fetch(f"{server.url}/x", tmp_path / "x", md5=MD5, **FAST).read_bytes() == CONTENT
-
-
-def test_no_ranges_and_a_connection_that_always_drops_ends(server, tmp_path):
-    server.files["/x"], server.ranges, server.drop = CONTENT, False, 1000
-    with pytest.raises(OSError, match="closed early"):
-        fetch(f"{server.url}/x", tmp_path / "x", tries=3, **FAST)
+        item().get(retries=0)
     assert len(server.asked) <= 5
 
 
-@pytest.mark.parametrize("kind, value", [("md5", "0" * 32), ("sha256", "63fe2227")])
-def test_a_wrong_checksum_is_told_and_nothing_is_left(server, tmp_path, kind, value):
-    server.files["/x"] = CONTENT
-    with pytest.raises(ZS3Error, match=value) as error:
-        fetch(f"{server.url}/x", tmp_path / "x", **{kind: value}, **FAST)
-    assert hashlib.new(kind, CONTENT).hexdigest() in str(error.value) and "\n" not in str(error.value)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("sums", [{"md5": "0" * 32}, {"sha256": "63fe2227"}])
+def test_a_wrong_checksum_is_told_and_nothing_is_left(item, sums):
+    with pytest.raises(ZS3Error, match=next(iter(sums.values()))) as error:
+        item(**{"md5": None} | sums).get()
+    assert "\n" not in str(error.value) and not list(item().path.parent.iterdir())
 
 
-def test_the_first_digits_of_a_sha256_are_enough(server, tmp_path):
-    server.files["/x"] = CONTENT
-    fetch(f"{server.url}/x", tmp_path / "x", sha256=hashlib.sha256(CONTENT).hexdigest()[:8], **FAST)
+def test_another_address_is_tried_and_a_missing_file_is_told(server, item):
+    with pytest.raises(OSError, match="404"):
+        item(url=f"{server.url}/gone").get()
+    item(url=f"{server.url}/gone {server.url}/x").get()
+    assert item().path.read_bytes() == CONTENT
 
 
-def test_a_file_that_is_there_is_not_asked_for(server, tmp_path):
-    (tmp_path / "x").write_bytes(b"mine")
-    assert fetch(f"{server.url}/x", tmp_path / "x", md5=MD5).read_bytes() == b"mine" and server.asked == []
+def test_a_folder_that_cannot_be_written_is_told_at_once(server, item, tmp_path):
+    (tmp_path / "deep").write_text("a file in the folder's place")
+    with pytest.raises(ZS3Error, match="cannot be written"):
+        item().get()
+    assert server.asked == []
 
 
-def test_a_full_disk_is_told_at_once(server, tmp_path, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    server.files["/x"] = CONTENT
-    monkeypatch.setattr("zs3lib.data.fetch.open", full, raising=False)
-    with pytest.raises(ZS3Error, match="No space left"):
-        fetch(f"{server.url}/x", tmp_path / "x", **FAST)
-    assert len(server.asked) == 1
+# ---- archives -----------------------------------------------------------------------------------
 
 
-# ---- archives -------------------------------------------------------------------------------------------------------
-
-
-def archive(path: Path, files: dict[str, bytes], members=(), mode="w") -> Path:
+def archive(path: Path, files: dict[str, bytes], *members: tarfile.TarInfo, mode="w") -> Path:
     with tarfile.open(path, mode) as tar:
         for name, content in files.items():
-            (member := tarfile.TarInfo(name)).size = len(content)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
         for member in members:
             tar.addfile(member)
     return path
 
 
-def link(name, target, kind=tarfile.SYMTYPE):
-    (member := tarfile.TarInfo(name)).type, member.linkname = kind, target
+def link(target, kind):
+    member = tarfile.TarInfo("a")
+    member.type = kind
+    member.linkname = target
     return member
 
 
 @pytest.mark.parametrize(
     "files, members",
-    [({"../evil": b"x"}, ()), ({"a/../../evil": b"x"}, ()), ({}, [link("a", "/etc/passwd")]), ({}, [link("a", "../../x")]),
-     ({}, [link("a", "../../x", tarfile.LNKTYPE)]), ({}, [link("dev", "", tarfile.CHRTYPE)])],
-)  # fmt: skip
-def test_a_member_that_points_outside_is_refused(tmp_path, files, members):
-    (root := tmp_path / "root").mkdir()
-    with pytest.raises(ZS3Error, match="may not be unpacked"):
-        extract(archive(tmp_path / "x.tar", files, members), root, lambda name: None)
+    [
+        ({"../evil": b"x"}, ()),
+        ({"a/../../evil": b"x"}, ()),
+        ({}, [link("/etc/passwd", tarfile.SYMTYPE)]),
+        ({}, [link("../../x", tarfile.SYMTYPE)]),
+        ({}, [link("../../x", tarfile.LNKTYPE)]),
+        ({}, [link("", tarfile.CHRTYPE)]),
+    ],
+)
+@pytest.mark.parametrize("pattern", [".*", "wanted"])
+def test_a_member_that_points_outside_is_refused(tmp_path, files, members, pattern):
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(ZS3Error, match="cannot be unpacked"):
+        download.unpack(archive(tmp_path / "x.tar", files, *members), root, pattern, r"\g<0>")
     assert not (tmp_path / "evil").exists() and list(root.iterdir()) == []
 
 
-def test_an_absolute_name_stays_below_the_folder(tmp_path):
-    (root := tmp_path / "root").mkdir()
-    outside = tmp_path / "outside"
-    extract(archive(tmp_path / "x.tar", {str(outside): b"x"}), root, lambda name: name)
-    assert not outside.exists() and (root / str(outside).lstrip("/")).read_bytes() == b"x"
+def test_a_damaged_archive_is_told(tmp_path):
+    files = {f"f{i}": CONTENT[i:2000] for i in range(9)}
+    whole = archive(tmp_path / "whole.tgz", files, mode="w:gz").read_bytes()
+    for spoiled in (whole[:-999], b"<html>404</html>", whole[:600] + b"\0" * 50 + whole[650:]):
+        (tmp_path / "x.tgz").write_bytes(spoiled)
+        with pytest.raises(ZS3Error, match="x.tgz cannot be unpacked"):
+            download.unpack(tmp_path / "x.tgz", tmp_path, "(.*)", r"\1")
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda b: b[: len(b) // 2], lambda b: b"<html>404</html>", lambda b: b[:600] + b"\0" * 50 + b[650:]]
-)
-def test_a_damaged_archive_is_told(tmp_path, damage):
-    whole = archive(tmp_path / "whole.tgz", {f"f{i}": CONTENT[i:2000] for i in range(9)}, mode="w:gz").read_bytes()
-    (tmp_path / "x.tgz").write_bytes(damage(whole))
-    with pytest.raises(ZS3Error, match="x.tgz cannot be unpacked"):
-        extract(tmp_path / "x.tgz", tmp_path, lambda name: name)
-
-
-def test_files_that_are_there_stay_and_unpacking_goes_on(tmp_path):
-    (root := tmp_path / "root").mkdir()
+def test_files_that_are_there_stay_and_only_wanted_ones_come(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
     (root / "a").write_bytes(b"mine")
-    path = archive(tmp_path / "x.tar", {"a": b"theirs", "sub/b": b"new", "c": b"unwanted"})
-    assert extract(path, root, lambda name: None if name == "c" else name) == 1
-    assert (root / "a").read_bytes() == b"mine" and (root / "sub" / "b").read_bytes() == b"new"
-    assert sorted(p.name for p in root.iterdir()) == ["a", "sub"]
-    assert extract(path, root, lambda name: None if name == "c" else name) == 0
+    path = archive(tmp_path / "x.tar", {"a": b"theirs", "./sub/b": b"new", "c": b"unwanted"})
+    for _ in range(2):
+        download.unpack(path, root, "a|sub/b", r"\g<0>")
+        assert (root / "a").read_bytes() == b"mine"
+        assert (root / "sub" / "b").read_bytes() == b"new"
+        assert sorted(p.name for p in root.iterdir()) == ["a", "sub"]
 
 
-# ---- all of it ------------------------------------------------------------------------------------------------------
+# ---- all of it ----------------------------------------------------------------------------------
 
 
-def packed(source: Path, names, mode="w", prefix="") -> bytes:
+def packed(source: Path, name: str, mode="w", prefix="") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as tar:
-        for name in names:
-            tar.add(source / name, arcname=f"{prefix}{name}")
+        tar.add(source / name, arcname=f"{prefix}{name}")
     return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
 def published(world, tmp_path_factory) -> dict[str, bytes]:
     """Small archives of the same layout as the real ones, by the file name of their URL."""
-    place = tmp_path_factory.mktemp("published")
-    shutil.copytree(world, place / "w")
-    kit10 = place / "w" / "VOCdevkit" / "VOC2010"
-    (kit10 / "ImageSets" / "Main").mkdir(parents=True)
-    for split in ("train", "val"):
-        shutil.copy(world / "context" / f"{split}.txt", kit10 / "ImageSets" / "Main")
-    kit12 = place / "w" / "VOCdevkit" / "VOC2012"
-    (kit12 / "Annotations").mkdir()
-    (kit12 / "Annotations" / "2012_000001.xml").write_text("<annotation/>")
-    write_sbd(place / "sbd" / "dataset", {"2008_000001": np.full((40, 50), 12, np.uint8)})
-    (place / "sbd" / "dataset" / "inst").mkdir()
-    listed = (place / "sbd" / "dataset" / "train_noval.txt").read_bytes()
-    (place / "sbd" / "dataset" / "train_noval.txt").unlink()
-    words = ["cow", "background", "airplane"]
-    table = np.arange(9, dtype=np.float32).reshape(3, 3)
-    rows = b"".join(w.encode() + b" " + row.tobytes() for w, row in zip(words, table))
-    buffer = io.BytesIO()
-    torch.save({"w": torch.zeros(2)}, buffer)
+    place = shutil.copytree(world, tmp_path_factory.mktemp("published") / "w")
+    lists = place / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main"
+    shutil.copytree(world / "context", lists, ignore=lambda *_: ["trainval", "labels.txt"])
+    annotations = place / "VOCdevkit" / "VOC2012" / "Annotations"
+    annotations.mkdir()
+    (annotations / "2012_000001.xml").write_text("<annotation/>")
+    write_sbd(place / "dataset", {"2008_000001": np.full((40, 50), 12, np.uint8)})
+    listed = (place / "dataset" / "train_noval.txt").read_bytes()
+    (place / "dataset" / "train_noval.txt").unlink()
+    words = [w.encode() + b" " + np.float32([1, 2, 3]).tobytes() for w in ("cow", "unwanted")]
     return {
-        "VOCtrainval_11-May-2012.tar": packed(place / "w", ["VOCdevkit/VOC2012"]),
-        "VOCtrainval_03-May-2010.tar": packed(place / "w", ["VOCdevkit/VOC2010"]),
-        "benchmark.tgz": packed(place / "sbd", ["dataset"], "w:gz", "benchmark_RELEASE/"),
+        "VOCtrainval_11-May-2012.tar": packed(place, "VOCdevkit/VOC2012"),
+        "VOCtrainval_03-May-2010.tar": packed(place, "VOCdevkit/VOC2010"),
+        "benchmark.tgz": packed(place, "dataset", "w:gz", "benchmark_RELEASE/"),
         "train_noval.txt": listed,
-        "trainval.tar.gz": packed(world / "context", ["trainval"], "w:gz"),
-        "resnet101-63fe2227.pth": buffer.getvalue(),
-        "mobilenet_v2-b0353104.pth": buffer.getvalue(),
-        "word2vec-google-news-300.gz": gzip.compress(b"3 3\n" + rows),
+        "trainval.tar.gz": packed(place / "context", "trainval", "w:gz"),
+        "resnet101-63fe2227.pth": b"resnet101",
+        "mobilenet_v2-b0353104.pth": b"mobilenet",
+        "word2vec-google-news-300.gz": gzip.compress(b"2 3\n" + b"".join(words)),
     }
 
 
 @pytest.fixture
-def here(server, published, tmp_path, monkeypatch):
-    """The catalogue with every URL on this machine, and the small files' checksums in place of the real ones'."""
+def root(server, published, tmp_path, monkeypatch) -> Path:
+    """The data folder; every address of the list is the server's, every checksum its files'."""
     import gensim.downloader
 
     monkeypatch.setattr(gensim.downloader, "BASE_DIR", str(tmp_path / "gensim"))
     server.files = {f"/{name}": content for name, content in published.items()}
+    rows = ConfigParser(interpolation=None)
+    rows.read(download.CATALOGUE)
+    for row in (rows[name] for name in rows.sections()):
+        files = [url.rpartition("/")[2] for url in row["url"].split()]
+        row["url"] = " ".join(f"{server.url}/{file}" for file in files)
+        for kind in {"md5", "sha256"} & set(row):
+            digits = hashlib.new(kind, published[files[0]]).hexdigest()
+            row[kind] = digits if kind == "md5" else digits[:8]
+    with open(tmp_path / "downloads.ini", "w") as file:
+        rows.write(file)
+    monkeypatch.setattr(download, "CATALOGUE", tmp_path / "downloads.ini")
+    return tmp_path / "data"
 
-    def make(profile, root, datasets=("voc", "context")):
-        items = []
-        for item in catalogue.catalogue(profile, root, datasets):
-            names = [url.rpartition("/")[2] for url in item.urls]
-            content = published[names[0]]
-            sums = {"md5": hashlib.md5(content).hexdigest() if item.md5 else "",
-                    "sha256": hashlib.sha256(content).hexdigest()[:8] if item.sha256 else ""}  # fmt: skip
-            items.append(replace(item, urls=tuple(f"{server.url}/{name}" for name in names), **sums))
-        return items
 
-    monkeypatch.setattr(download, "catalogue", make)
-    return make
-
-
-def test_everything_comes_once_and_is_what_the_loaders_read(here, server, tmp_path, capsys, world):
-    root = tmp_path / "data"
-    assert download.main(["--root", str(root)]) == 0
-    out = capsys.readouterr().out
-    assert "2.00 GB to download" in out and "at most" in out and "GB are free" in out
+def test_everything_comes_once_and_is_what_the_readers_read(root, server, tmp_path, capsys, world):
+    download.main("paper", DATASETS, root)
+    assert "2.00 GB to download" in capsys.readouterr().out
     assert VOC(root, "train").ids[-1] == "2008_000001" and len(VOC(root, "train")) == 25
-    for split in ("train", "val"):
-        ours, theirs = Context(root, split), Context(world, split)
+    for part in ("train", "val"):
+        ours, theirs = Context(root, part), Context(world, part)
         assert ours.ids == theirs.ids and (ours.load_mask(0) == theirs.load_mask(0)).all()
-    assert (root / "weights" / "resnet101_imagenet.pth").is_file() and catalogue.words_file().is_file()
-    kit = root / "VOCdevkit" / "VOC2012"
-    assert not (kit / "Annotations").exists() and list((root / "downloads").iterdir()) == []
-    paths = [path for path, _ in server.asked]
-    assert len(paths) == len(set(paths)) == 7
-
-    assert download.main(["--root", str(root)]) == 0
+    assert (root / "weights" / "resnet101_imagenet.pth").read_bytes() == b"resnet101"
+    assert len(list((tmp_path / "gensim").glob("word2vec*/word2vec-google-news-300.gz"))) == 1
+    assert not (root / "VOCdevkit" / "VOC2012" / "Annotations").exists()
+    assert list((root / "downloads").iterdir()) == []
+    assert len(server.asked) == len(set(server.asked)) == 7
+    download.main("paper", DATASETS, root)
     assert "Everything is there" in capsys.readouterr().out and len(server.asked) == 7
 
 
-def test_what_is_on_disk_is_used_as_it_is(here, server, tmp_path, world):
-    root = tmp_path / "data"
+def test_what_is_on_disk_is_used_as_it_is(root, server, world):
     shutil.copytree(world, root)
     (root / "weights").mkdir(exist_ok=True)
     (root / "weights" / "resnet101_imagenet.pth").write_bytes(b"mine")
     shutil.copytree(root / "context", root / "context" / "full_annotations")  # as ZS3Net has it
-    assert download.main(["--root", str(root)]) == 0
-    assert sorted(path for path, _ in server.asked) == [
-        "/benchmark.tgz",
-        "/train_noval.txt",
-        "/word2vec-google-news-300.gz",
-    ]
+    download.main("paper", DATASETS, root)
+    wanted = ["/benchmark.tgz", "/train_noval.txt", "/word2vec-google-news-300.gz"]
+    assert sorted(server.asked) == wanted
     assert (root / "weights" / "resnet101_imagenet.pth").read_bytes() == b"mine"
-
-
-def test_a_devkit_with_segmentationclassaug_needs_no_sbd(here, server, tmp_path, world):
-    shutil.copytree(world, root := tmp_path / "data")
+    shutil.rmtree(root / "sbd")
     (root / "VOCdevkit/VOC2012/ImageSets/Segmentation/train_aug.txt").write_text("")
-    assert download.main(["--root", str(root), "--datasets", "voc"]) == 0
-    assert {path for path, _ in server.asked} == {"/resnet101-63fe2227.pth", "/word2vec-google-news-300.gz"}
+    download.main("paper", DATASETS, root)
+    assert len(server.asked) == 3, "a devkit with SegmentationClassAug needs no SBD"
 
 
-def test_an_archive_put_there_by_hand_is_unpacked(here, server, published, tmp_path):
-    root = tmp_path / "data"
+def test_archives_put_there_by_hand_are_unpacked_or_told_to_be_wrong(root, server, published):
     (root / "downloads").mkdir(parents=True)
-    (root / "downloads" / "VOCtrainval_11-May-2012.tar").write_bytes(published["VOCtrainval_11-May-2012.tar"])
-    assert download.main(["--root", str(root), "--datasets", "voc"]) == 0
-    assert "/VOCtrainval_11-May-2012.tar" not in {path for path, _ in server.asked} and len(VOC(root, "val")) == 8
+    name = "VOCtrainval_11-May-2012.tar"
+    (root / "downloads" / name).write_bytes(published[name])
+    (root / "downloads" / "benchmark.tgz").write_bytes(b"half of it")
+    with pytest.raises(ZS3Error, match="1 of .*benchmark.tgz is not the file of .* remove it"):
+        download.main("paper", ["voc"], root)
+    assert f"/{name}" not in server.asked
+    assert len(VOC(root, "val")) == 8, "the rest was fetched all the same"
 
 
-def test_a_wrong_archive_put_there_by_hand_is_told(here, tmp_path, capsys):
-    (folder := tmp_path / "data" / "downloads").mkdir(parents=True)
-    (folder / "benchmark.tgz").write_bytes(b"half of it")
-    assert download.main(["--root", str(tmp_path / "data"), "--datasets", "voc"]) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "benchmark.tgz is not the file" in error and "remove it" in error
-    assert len(VOC(tmp_path / "data", "val")) == 8, "the rest was fetched all the same"
-
-
-def test_without_a_network_one_line_lists_the_urls_and_where_the_files_go(here, server, tmp_path, capsys):
-    server.shutdown()
-    server.server_close()
-    root = tmp_path / "data"
-    assert download.main(["--root", str(root)]) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert "7 of 7" in line and "by hand" in line
+@pytest.mark.parametrize("why", ["no network", "no curl"])
+def test_one_line_lists_the_addresses_and_where_the_files_go(root, server, monkeypatch, why):
+    if why == "no network":
+        server.shutdown()
+        server.server_close()
+    else:
+        monkeypatch.setenv("PATH", "")
+    with pytest.raises(ZS3Error) as error:
+        download.main("paper", DATASETS, root)
+    line = str(error.value)
+    assert "7 of 7" in line and "by hand" in line and "\n" not in line
+    assert ("curl is not installed" in line) == (why == "no curl")
     for url, place in (
-        ("VOCtrainval_11-May-2012.tar", "downloads/VOCtrainval_11-May-2012.tar"), ("train_noval.txt", "sbd/train_noval.txt"),
-        ("resnet101-63fe2227.pth", "weights/resnet101_imagenet.pth"),
+        ("train_noval.txt", "sbd/train_noval.txt"),
         ("trainval.tar.gz", "downloads/pascal-context-trainval.tar.gz"),
-    ):  # fmt: skip
+    ):
         assert f"{server.url}/{url} -> {root / place} (" in line
 
 
-def test_another_address_is_tried(here, server, tmp_path):
-    item = next(i for i in here("paper", tmp_path) if "train_noval" in i.name)
-    assert len(item.urls) == 2
-    item = replace(item, urls=(f"{server.url}/gone", item.urls[1]))
-    download.get(item, tmp_path, **FAST)
-    assert (tmp_path / "sbd" / "train_noval.txt").read_text() == "2008_000001\n"
+def test_too_little_space_is_told_before_anything_is_fetched(root, server, monkeypatch):
+    usage = shutil._ntuple_diskusage(10**9, 0, 10**9)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(ZS3Error, match="1.0 GB are free"):
+        download.main("paper", DATASETS, root)
+    assert server.asked == []
 
 
-def test_too_little_space_is_told_before_anything_is_fetched(here, server, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, 10**9))
-    assert download.main(["--root", str(tmp_path / "data")]) == 2
-    assert "1.0 GB are free" in capsys.readouterr().err and server.asked == []
-
-
-def test_lite_gets_its_backbone_and_the_words_of_the_classes(here, tmp_path):
-    root = tmp_path / "data"
-    assert download.main(["--root", str(root), "--profile", "lite", "--datasets", "voc"]) == 0
+def test_lite_gets_its_backbone_and_the_words_of_the_classes(root, server, tmp_path):
+    download.main("lite", ["voc"], root)
     assert (root / "weights" / "mobilenet_v2_imagenet.pth").is_file()
-    assert (root / "wordvectors.txt").read_text().splitlines()[:2] == ["3 3", "cow 0.0 1.0 2.0"]
+    assert (root / "wordvectors.txt").read_text().splitlines() == ["1 3", "cow 1.0 2.0 3.0"]
+    shutil.rmtree(tmp_path / "gensim")
+    count = len(server.asked)
+    download.main("lite", ["voc"], root)
+    assert len(server.asked) == count, "the excerpt is enough"
 
 
-def test_listing_fetches_nothing(here, server, tmp_path, capsys):
-    assert download.main(["--root", str(tmp_path / "data"), "--list"]) == 0
+def test_listing_fetches_nothing_and_unknown_datasets_are_told(root, server, capsys):
+    download.main("paper", ["voc"], root, only_list=True)
     assert "SBD: 1.40 GB" in capsys.readouterr().out and server.asked == []
+    with pytest.raises(ZS3Error, match="coco"):
+        download.main("paper", ["coco"], root)
 
 
-def test_addresses_and_checksums_are_those_of_torchvision_and_gensim(tmp_path):
-    items = {item.name: item for item in catalogue.catalogue("paper", tmp_path)}
+def test_addresses_and_checksums_are_torchvisions(tmp_path):
+    items = {item.name: item for item in download.catalogue("paper", DATASETS, tmp_path)}
+    items |= {item.name: item for item in download.catalogue("lite", (), tmp_path)}
     for name, year in (("VOC 2012", "2012"), ("VOC 2010's pictures", "2010")):
-        assert (items[name].urls[0], items[name].md5) == (
-            DATASET_YEAR_DICT[year]["url"],
-            DATASET_YEAR_DICT[year]["md5"],
-        )
-    assert items["SBD"].md5 == SBDataset.md5 and items["SBD's train_noval.txt"].md5 == SBDataset.voc_split_md5
-    assert items["resnet101 (ImageNet)"].urls[0].endswith(f"-{items['resnet101 (ImageNet)'].sha256}.pth")
-    assert callable(items["word2vec-google-news-300"].md5)
+        entry = DATASET_YEAR_DICT[year]
+        assert (items[name].urls[0], items[name].row["md5"]) == (entry["url"], entry["md5"])
+    assert (items["SBD"].urls[0], items["SBD"].row["md5"]) == (SBDataset.url, SBDataset.md5)
+    assert items["SBD's train_noval.txt"].row["md5"] == SBDataset.voc_split_md5
+    for name, entry in (
+        ("resnet101", models.ResNet101_Weights.IMAGENET1K_V1),
+        ("mobilenet_v2", models.MobileNet_V2_Weights.IMAGENET1K_V1),
+    ):
+        item = items[f"{name} (ImageNet)"]
+        assert item.urls == [entry.url] and entry.url.endswith(f"-{item.row['sha256']}.pth")

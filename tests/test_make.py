@@ -1,9 +1,9 @@
-"""The Makefile is the dependency graph: nothing is rebuilt that has not changed, nothing half-written is left."""
+"""The Makefile is the dependency graph: only what changed is made, nothing half-made stays."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,52 +12,57 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from tiny import EPOCHS, TINY
 
 ROOT = Path(__file__).parents[1]
-TINY = {"crop_size": 32, "base_size": 40, "val_size": 40, "batch_size": 4, "stage1_steps": 0, "samples": 8, "views": 1}
+OWN = ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV", "OMP_NUM_THREADS", "PROFILE", "K", "SEED")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in OWN}
 
 
 @pytest.fixture(scope="module")
-def checkout(world, weights, tmp_path_factory) -> Path:
-    """A copy of the checkout whose toy data is already there."""
-    copy = tmp_path_factory.mktemp("checkout")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the checkout, set up, whose toy data is there; its .venv is this interpreter's."""
+    copy = tmp_path_factory.mktemp("a checkout")
     for part in ("zs3lib", "notebooks"):
         shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, copy)
     (copy / "data" / "toy").mkdir(parents=True)
     (copy / "data" / "toy" / "ready").touch()
-    (copy / "installed").touch()
+    (copy / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if path.name != ".zs3lib-installed":
+            (copy / ".venv" / path.name).symlink_to(path)
+    (copy / ".venv" / ".zs3lib-installed").write_text(f"{copy}\n")
     return copy
 
 
 @pytest.fixture(scope="module")
-def make(checkout, world, weights):
-    """Run `make tables`, or another target, in the copy on a tiny grid; returns the finished process."""
-    parameters = {
-        "data_root": world, "weights": weights, "word_vectors": world / "wordvectors.txt", "stage1_epochs": 1,
-        "stage2_epochs": 2, "warmup_epochs": 1, "device": "cpu",
-    }  # fmt: skip
-    words = " ".join(f"-p {name} {value}" for name, value in parameters.items())
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
+def make(checkout, places):
+    """Run make in the copy; `tiny` words train a tiny grid of one run."""
+    given = yaml.safe_dump({"options": TINY} | EPOCHS | places, default_flow_style=True, width=9999)
+    tiny = ["DATASETS=voc", "K=10", f"PARAMS=-y '{given.strip()}'"]
 
-    def run(*extra: str, more: str = "", target: str = "tables", interrupt: str = "") -> subprocess.CompletedProcess:
-        command = [
-            "make", target, "DATASETS=voc", "K=10", f"BIN={Path(sys.executable).parent}", "READY=installed",
-            f"PARAMS={words} -p options '{json.dumps(TINY)}' {more}", *extra,
-        ]  # fmt: skip
+    def run(*words: str, more: str = "", interrupt: str = "", small: bool = False, env=None):
+        words = [*words, *tiny[:2], tiny[2] + more] if small else words
         process = subprocess.Popen(
-            command, cwd=checkout, env=environment | {"PYTHONPATH": str(checkout)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            # tests that run in the background are deaf to Ctrl-C, and so would be what they start
+            ["make", *words],
+            cwd=checkout,
+            env=ENVIRONMENT | (env or {}),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            # Tests in the background are deaf to Ctrl-C, and so would be what they start.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
+        )
         if interrupt:
             while process.poll() is None and not list(checkout.glob(interrupt)):
                 time.sleep(0.01)
             os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
         output, errors = process.communicate()
-        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
     return run
 
@@ -65,93 +70,158 @@ def make(checkout, world, weights):
 def products(checkout: Path) -> dict[str, int]:
     """Modification time of every file that make has made."""
     folders = ("runs", "tables", "figures", "report")
-    return {str(p): p.stat().st_mtime_ns for f in folders for p in (checkout / f).rglob("*") if p.is_file()}
+    files = [p for folder in folders for p in (checkout / folder).rglob("*") if p.is_file()]
+    return {str(p.relative_to(checkout)): p.stat().st_mtime_ns for p in files}
 
 
 def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, make):
-    failed = make(more="-p tau 7")
-    assert failed.returncode != 0
-    assert "ZS3Error: tau is 7.0: it must be from 0 to 1" in failed.stderr
-    assert not list((checkout / "runs").rglob("metrics.json")) and not (checkout / "tables/toy/table1.txt").exists()
-
-    stopped = make(interrupt="runs/toy/backbones/*/*.pt")
+    stopped = make("tables", small=True, interrupt="runs/toy/backbones/*/*.pt")
     assert stopped.returncode != 0 and "Traceback" not in stopped.stderr
-    assert "interrupted; saved: stage 1" in stopped.stderr and "goes on from there" in stopped.stderr
+    assert "interrupted; saved: stage 1" in stopped.stderr
+    assert "goes on from there" in stopped.stderr
     assert not list((checkout / "runs").rglob("metrics.json"))
 
-    first = make()
+    first = make("tables", small=True)
     assert first.returncode == 0, first.stderr
     assert "ZS3Net" in first.stdout and "tables/toy/table" in first.stdout.splitlines()[-1]
     before = products(checkout)
-    for name in (
-        "tables/toy/table1.md",
-        "tables/toy/table3.tex",
-        "figures/toy/fig3.png",
-        "runs/toy/voc-k10-s0/metrics.json",
-    ):
-        assert str(checkout / name) in before
+    made = {"tables/toy/table1.md", "tables/toy/table3.tex", "figures/toy/fig3.png"}
+    assert made | {"runs/toy/voc-k10-s0/metrics.json"} <= set(before)
 
-    second = make()
-    assert second.returncode == 0 and products(checkout) == before
+    assert make("tables", small=True).returncode == 0 and products(checkout) == before
 
     (checkout / "notebooks" / "figure3.ipynb").touch()
-    assert make().returncode == 0
+    assert make("tables", small=True).returncode == 0
     after = products(checkout)
     changed = {Path(p).name for p in after if after[p] != before.get(p)}
     assert changed == {"fig3.png", "fig3.pdf", "figure3.ipynb"}
 
     # The notebooks that explain are run by test_notebooks.py, on settings of their own.
-    assert make("STORIES=", target="report").returncode == 0
+    assert make("report", "STORIES=", "PICTURES=", small=True).returncode == 0
     built = {name: moment for name, moment in products(checkout).items() if name not in after}
-    assert {Path(p).name for p in built} == {"index.html", "tables.html", "figure3.html", "voc-k10-s0.html", ".grid"}
-    assert make("STORIES=", target="report").returncode == 0 and products(checkout) == after | built
+    pages = {"index.html", "tables.html", "figure3.html", "voc-k10-s0.html", ".grid"}
+    assert {Path(p).name for p in built} == pages
+    assert make("report", "STORIES=", "PICTURES=", small=True).returncode == 0
+    assert products(checkout) == after | built
 
 
-def test_help_lists_the_targets():
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True)
-    targets = ("setup", "data", "tables", "figure", "report", "test", "test-browser", "lint", "clean")
-    assert all(f"  make {target} " in done.stdout for target in targets)
+BAD_WORDS = {
+    "PROFILE=Toy": "PROFILE=Toy: choose one of toy, lite, paper",
+    "DATASETS=VOC": 'DATASETS="VOC": choose from voc, context, a space between two',
+    "K=2,4 six": 'K="2,4 six": give whole numbers from 1 to 10, a space between two: K="2 4"',
+    "SEED=-1": 'SEED="-1": give whole numbers, a space between two: SEED="0 1"',
+    "PARAMS=-p tua 7": "PARAMS: train.ipynb has no parameter 'tua': it has profile, dataset",
+}
 
 
-def test_what_is_installed_stays_as_it_is_where_uv_is_not_at_hand(checkout):
-    """Without uv on the PATH an installed environment was once installed again, from another checkout."""
-    command = ["make", "-n", "setup", f"BIN={Path(sys.executable).parent}", "READY=installed"]
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
-    tools = {str(Path(shutil.which(name)).parent) for name in ("make", "bash", "nproc")}
-    tools = [folder for folder in tools if not Path(folder, "uv").exists()]
-    done = subprocess.run(
-        command, cwd=checkout, env=environment | {"PATH": ":".join(tools)}, capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "install" not in done.stdout.replace("installed", ""), done.stdout + done.stderr
+@pytest.mark.parametrize("target", ["tables", "data", "figure"])
+def test_gets_one_line_each_for_all_wrong_words_and_nothing_stays(checkout, make, target):
+    before = products(checkout)
+    done = make(target, *BAD_WORDS)
+    shown = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode != 0 and len(shown) == len(BAD_WORDS)
+    assert all(line.startswith(says) for line, says in zip(shown, BAD_WORDS.values())), shown
+    assert done.stdout == "" and products(checkout) == before
+    assert not list(checkout.glob("*/Toy"))
+
+
+@pytest.mark.parametrize("words", ["-p tau 7", "-y 'tau: 7'", "-r tau 7", "-f tau.yml"])
+def test_gets_one_line_a_setting_in_params(checkout, make, words):
+    (checkout / "tau.yml").write_text("tau: 7\n")
+    done = make("tables", f"PARAMS={words}")
+    shown = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert len(shown) == 1 and re.fullmatch(r"PARAMS: tau is '?7'?: it must be .*", shown[0])
+
+
+def test_help_lists_every_target(make):
+    done = make("help")
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M)
+    assert len(targets) >= 16
+    assert re.findall(r"^  make ([a-z-]+) ", done.stdout, re.M) == targets
+
+
+# ---- environments -------------------------------------------------------------------------------
+
+
+def test_what_is_set_up_stays_as_it_is_where_uv_is_not_at_hand(make):
+    tools = {str(Path(shutil.which(name)).parent) for name in ("make", "sh", "grep", "nproc")}
+    path = ":".join(folder for folder in tools if not Path(folder, "uv").exists())
+    done = make("-n", "setup", env={"PATH": path})
+    assert done.returncode == 0 and "nstall" not in done.stdout, done.stdout + done.stderr
+
+
+def test_a_moved_checkout_is_set_up_anew(checkout, make, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(checkout, moved, symlinks=True)
+    command = ["make", "-n", "lab"]
+    words = {"cwd": moved, "env": ENVIRONMENT, "capture_output": True, "text": True}
+    done = subprocess.run(command, **words)
+    assert "venv -q --clear .venv" in done.stdout and "Installing" in done.stdout
+    assert "--clear" not in make("-n", "lab").stdout
+
+
+def test_a_conda_prefix_with_a_space_is_quoted(make, tmp_path):
+    prefix = tmp_path / "my conda"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin" / "python").write_text('#!/bin/sh\necho "$@" >> "$0.log"\n')
+    (prefix / "bin" / "python").chmod(0o755)
+    environment = {"CONDA_PREFIX": str(prefix), "CONDA_DEFAULT_ENV": "zs3"}
+    done = make("lab", env=environment)
+    assert done.returncode == 0, done.stderr
+    called = (prefix / "bin" / "python.log").read_text().splitlines()
+    assert called[0] == "-m pip install -q -e .[test]" and called[1].startswith("-m jupyter lab ")
+    make("lab", env=environment)
+    assert len((prefix / "bin" / "python.log").read_text().splitlines()) == 3  # set up once
+
+
+def test_gets_one_line_without_python_or_uv(checkout, tmp_path):
+    copy = tmp_path / "bare"
+    copy.mkdir()
+    shutil.copy(checkout / "Makefile", copy)
+    (copy / "pyproject.toml").touch()
+    (copy / "bin").mkdir()
+    for tool in ("sh", "cat", "grep", "echo", "nproc", "make", "test", "tr"):
+        (copy / "bin" / tool).symlink_to(shutil.which(tool))
+    environment = {"PATH": str(copy / "bin")}
+    words = {"cwd": copy, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([shutil.which("make"), "setup"], **words)
+    shown = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode != 0 and len(shown) == 1 and "apt-get install python3-venv" in shown[0]
+
+
+def test_lab_stays_on_this_machine_with_its_token_and_starts_for_root_too(make):
+    done = make("-n", "lab")
+    assert "--ServerApp.ip=127.0.0.1" in done.stdout and "allow_remote_access=False" in done.stdout
+    assert "--allow-root" in done.stdout and "share/jupyter" in done.stdout
+
+
+# ---- what is asked for --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile, datasets", [("paper", "voc context"), ("lite", "voc")])
-def test_make_data_downloads_for_real_profiles_and_makes_the_toy_world_else(checkout, profile, datasets):
-    command = ["make", "-n", "data", f"BIN={Path(sys.executable).parent}", "READY=installed"]
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
-    runs = [
-        subprocess.run([*command, *more], cwd=checkout, env=environment, capture_output=True, text=True).stdout
-        for more in ((f"PROFILE={profile}", f"DATASETS={datasets}"), ())
-    ]
-    assert f"-m zs3lib.data.download --profile {profile} --datasets {datasets}" in runs[0]
-    assert "zs3lib.data.download" not in runs[1] and "data/toy/ready" in runs[1]
+def test_make_data_downloads_for_real_profiles_and_makes_the_toy_world_else(
+    make, profile, datasets
+):
+    real = make("-n", "data", f"PROFILE={profile}", f"DATASETS={datasets}").stdout
+    assert f"-m zs3lib data --profile {profile} --datasets {datasets}" in real
+    toy = make("-n", "-W", "zs3lib/toy/world.py", "data").stdout
+    assert "-m zs3lib data" not in toy and "-m zs3lib toy --root data/toy" in toy
 
 
-def test_make_protocol_trains_both_protocols_then_makes_one_table(checkout):
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV")}
-    command = [
-        "make",
-        "-n",
-        "protocol",
-        f"BIN={Path(sys.executable).parent}",
-        "READY=installed",
-        "PROFILE=dry",
-        "SEED=0 1",
-    ]
-    lines = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True).stdout.splitlines()
-    runs = [line for line in lines if "notebooks/train.ipynb" in line]
-    for seed in (0, 1):
-        first, second = (n for n, line in enumerate(runs) if f"-p seed {seed} " in line)
-        assert f"runs/dry/voc-k10-s{seed}/train.ipynb" in runs[first] and "-p protocol paper" in runs[first]
-        assert f"runs/dry/voc-k10-s{seed}-strict/train.ipynb" in runs[second] and "-p protocol strict" in runs[second]
-    assert len(runs) == 4 and any("zs3lib.protocols --profile dry" in line for line in lines)
+def test_make_protocol_trains_both_protocols_then_makes_one_table(make):
+    lines = make("-n", "protocol", "PROFILE=lite", "SEED=0 1").stdout.splitlines()
+    runs = [line.split()[-1] for line in lines if " -m zs3lib run " in line]
+    assert sorted(runs) == sorted(
+        f"runs/lite/voc-k10-s{seed}{kind}" for seed in (0, 1) for kind in ("", "-strict")
+    )
+    for seed in (0, 1):  # the strict run takes the other's backbone
+        first, second = (f"runs/lite/voc-k10-s{seed}{kind}" for kind in ("", "-strict"))
+        assert runs.index(first) < runs.index(second)
+    assert any("zs3lib protocols --profile lite" in line for line in lines)
+
+
+def test_params_reach_every_training_and_a_run_has_its_share_of_the_cores(make):
+    lines = make("-n", "tables", "PROFILE=lite", "JOBS=1", "PARAMS=-p device cpu -f my.yml").stdout
+    runs = [line for line in lines.splitlines() if " -m zs3lib run runs/" in line]
+    assert len(runs) == 10 and all(line.endswith("-p device cpu -f my.yml") for line in runs)
+    assert runs[0].startswith(f"OMP_NUM_THREADS={len(os.sched_getaffinity(0))} ")

@@ -1,4 +1,4 @@
-"""Every notebook runs through papermill, is committed without outputs, and explains itself."""
+"""Every notebook runs in this interpreter's kernel, is committed empty, and explains itself."""
 
 from __future__ import annotations
 
@@ -6,110 +6,92 @@ import json
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
+from tiny import EPOCHS, TINY
 
-from zs3lib.notebooks import main
+from zs3lib.notebooks import execute
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# tables.ipynb is run in test_tables.py, on made-up records.
-TINY = dict(
-    crop_size=32, base_size=40, val_size=40, batch_size=4, stage1_steps=0, samples=8, views=1,
-)  # fmt: skip
+
+
+def run(name: str, folder: Path, **parameters) -> int:
+    """Execute a notebook in an empty folder; how many figures it then shows."""
+    parameters = {k: str(v) if isinstance(v, Path) else v for k, v in parameters.items()}
+    assert execute(FOLDER / f"{name}.ipynb", folder / "out.ipynb", parameters, cwd=folder) == ""
+    cells = nbformat.read(folder / "out.ipynb", 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
 @pytest.fixture(scope="module")
-def record(world, weights, tmp_path_factory) -> Path:
-    """The run record that train.ipynb leaves, run from a folder that is not the checkout's."""
-    folder = tmp_path_factory.mktemp("runs")
-    parameters = dict(
-        k=10, data_root=str(world), weights=str(weights), word_vectors=str(world / "wordvectors.txt"), device="cpu",
-        stage1_epochs=1, stage2_epochs=2, warmup_epochs=1, options=TINY, runs_root=str(folder),
-        cache_root=str(folder / "cache"),
-    )  # fmt: skip
-    papermill.execute_notebook(FOLDER / "train.ipynb", folder / "out.ipynb", parameters, cwd=folder, progress_bar=False)
-    return folder / "toy" / "voc-k10-s0" / "metrics.json"
+def runs(places, tmp_path_factory) -> Path:
+    """The runs_root of a training done by train.ipynb."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    roots = {"runs_root": folder / "runs", "cache_root": folder / "cache"}
+    shown = run("train", folder, k=10, options=TINY, **EPOCHS, **places, **roots)
+    assert shown == 4  # samples, losses, per-class IoU, predictions
+    return folder / "runs"
 
 
-def pictures(notebook: Path) -> int:
-    """How many figures an executed notebook shows."""
-    outputs = [o for cell in nbformat.read(notebook, 4).cells for o in cell.get("outputs", [])]
-    return sum("image/png" in o.get("data", {}) for o in outputs)
+def test_train_leaves_a_whole_record_and_nothing_half_done(runs):
+    folder = runs / "toy" / "voc-k10-s0"
+    record = json.loads((folder / "metrics.json").read_text())
+    assert list(record["methods"]) == ["no_generator", "zs3net", "ours", "equal_weight"]
+    assert record["settings"]["crop_size"] == TINY["crop_size"]
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "heads.pt"}
 
 
-def test_train_notebook_leaves_a_whole_record_and_shows_figures(record):
-    content = json.loads(record.read_text())
-    assert set(content["methods"]) == {"no_generator", "zs3net", "ours", "equal_weight"}
-    assert content["settings"]["crop_size"] == 32
-    assert (record.parent / "heads.pt").is_file()
-    assert not (record.parent / "training").exists()
-    assert pictures(record.parents[2] / "out.ipynb") == 4  # samples, losses, per-class IoU, predictions
-
-
-def test_figure3_notebook_draws_from_the_record(record, world, tmp_path):
-    parameters = dict(
-        runs_root=str(record.parents[2]), figures_root=str(tmp_path), data_root=str(world), device="cpu"
-    )  # fmt: skip
-    papermill.execute_notebook(
-        FOLDER / "figure3.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
-    )
+def test_figure3_draws_from_the_record(runs, tmp_path):
+    run("figure3", tmp_path, runs_root=runs, figures_root=tmp_path, device="cpu")
     for suffix in ("png", "pdf"):
         assert (tmp_path / "toy" / f"fig3.{suffix}").stat().st_size > 10_000
 
 
-def test_data_notebook_shows_the_data(world, tmp_path):
-    parameters = dict(k=4, samples=3, data_root=str(world), word_vectors=str(world / "wordvectors.txt"))
-    papermill.execute_notebook(
-        FOLDER / "data.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
-    )
-    assert pictures(tmp_path / "out.ipynb") == 6  # samples, frequencies, sizes, what K takes away (two), words
+def test_tables_are_made_of_the_record(runs, tmp_path):
+    roots = {"tables_root": tmp_path / "tables", "figures_root": tmp_path / "figures"}
+    assert run("tables", tmp_path, runs_root=runs, ks="10", datasets="voc", **roots) >= 1
+    assert "ZS3Net" in (tmp_path / "tables" / "toy" / "table1.md").read_text()
 
 
-def test_new_class_notebook_segments_words_that_the_run_never_saw(record, tmp_path):
-    parameters = dict(words="zebra, van", trials=1, trial_words="zebra", runs_root=str(record.parents[2]), device="cpu")
-    papermill.execute_notebook(
-        FOLDER / "new_class.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
-    )
-    assert pictures(tmp_path / "out.ipynb") == 2  # the segmentation, the probability of each new class
+def test_data_shows_the_data(places, tmp_path):
+    given = {name: places[name] for name in ("data_root", "word_vectors")}
+    # Samples, frequencies, sizes, what K takes away (two), words.
+    assert run("data", tmp_path, k=4, samples=3, **given) == 6
 
 
-def test_diagnose_notebook_shows_why_classes_fail(record, world, tmp_path):
-    parameters = dict(runs_root=str(record.parents[2]), data_root=str(world), per_class=20, device="cpu")
-    papermill.execute_notebook(
-        FOLDER / "diagnose.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
-    )
-    assert pictures(tmp_path / "out.ipynb") == 6
+def test_new_class_segments_words_that_the_run_never_saw(runs, tmp_path):
+    given = {"words": "zebra, van", "trials": 1, "trial_words": "zebra", "device": "cpu"}
+    # The segmentation, the probability of each new class.
+    assert run("new_class", tmp_path, runs_root=runs, **given) == 2
 
 
-def test_method_notebook_finds_every_formula_and_its_call_agreeing(tmp_path):
-    """Its own asserts compare each formula, written out, with zs3lib; they must hold for another seed too."""
-    parameters = dict(seed=3, steps=60, repeats=1, animate=False)
-    papermill.execute_notebook(
-        FOLDER / "method.ipynb", tmp_path / "out.ipynb", parameters, cwd=tmp_path, progress_bar=False
-    )
-    assert pictures(tmp_path / "out.ipynb") >= 10
+def test_diagnose_shows_why_classes_fail(runs, tmp_path):
+    assert run("diagnose", tmp_path, runs_root=runs, per_class=20, device="cpu") == 6
 
 
-def test_a_mistake_is_answered_by_one_line_and_exit_code_1(tmp_path, capfd):
-    code = main([str(FOLDER / "train.ipynb"), str(tmp_path / "out.ipynb"), "-p", "dataset", "coco"])
-    lines = capfd.readouterr().err.strip().splitlines()
-    assert code == 1
-    assert "ZS3Error: unknown dataset 'coco': choose one of voc, context" in lines[0]
-    assert not any("Traceback" in line for line in lines)
+def test_method_finds_every_formula_and_its_call_agreeing(tmp_path):
+    """Its own asserts hold each formula, written out, against zs3lib; for another seed too."""
+    assert run("method", tmp_path, seed=3, steps=60, repeats=1) >= 8
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
-def test_notebook_is_committed_without_outputs(path):
-    for cell in nbformat.read(path, 4).cells:
-        if cell.cell_type == "code":
-            assert cell.outputs == [] and cell.execution_count is None
+def test_another_kernel_named_python3_is_not_taken(tmp_path, monkeypatch):
+    """Somebody else's kernelspec stands first on Jupyter's path, as one under the home may."""
+    spec = tmp_path / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    other = {"argv": ["/bin/false", "{connection_file}"], "display_name": "o", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(other))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell("import sys, zs3lib; print(sys.executable)")]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "o", "language": "python"}
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    assert execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}) == ""
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
-def test_notebook_says_what_it_shows_takes_and_needs_and_lists_its_parameters(path):
-    first = nbformat.read(path, 4).cells[0].source
-    assert all(word in first for word in ("**Shows**", "**Takes**", "**Needs**"))
-    for name, parameter in papermill.inspect_notebook(path).items():
-        assert parameter["help"], f"{path.name}: parameter {name} has no explaining comment"
-        assert parameter["inferred_type_name"] != "None", f"{path.name}: parameter {name} has no type"
+def test_notebook_is_committed_empty_and_says_what_it_shows_takes_and_needs(path):
+    cells = nbformat.read(path, 4).cells
+    assert all(word in cells[0].source for word in ("**Shows**", "**Takes**", "**Needs**"))
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)

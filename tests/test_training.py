@@ -1,304 +1,198 @@
-"""What each stage may see and change, that runs repeat and resume to the same digits, and what a record holds."""
+"""Whole runs from data to record: what each stage reads, repeats, resumes, keeps and says."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from zs3lib import Run, ZS3Error, checkpoints, features, load_heads
-from zs3lib.data import loading
-from zs3lib.evaluate import predict
-from zs3lib.features import FeatureCache, at_feature_resolution
-from zs3lib.stage2 import Trainer, train_head
-
-
-def digest(module) -> bytes:
-    return b"".join(t.cpu().contiguous().numpy().tobytes() for t in module.state_dict().values())
+from zs3lib import Run, Settings, ZS3Error, open_run, storage
+from zs3lib.data.segmentation import SegmentationData
+from zs3lib.method import features, stage1
+from zs3lib.method.metrics import scores
 
 
 @pytest.fixture
-def run(settings, tmp_path):
-    """Open a tiny run under tmp_path; keyword arguments change its settings."""
+def opened(settings, tmp_path):
+    """Open a tiny run in a folder under tmp_path; keyword arguments change its settings."""
 
-    def open_run(folder="a", **changes):
-        return Run(settings(k=10, **changes), runs_root=tmp_path / folder, cache_root=tmp_path / folder / "cache")
+    def make(folder="a", **changes):
+        root = tmp_path / folder
+        return Run(settings(**({"k": 10} | changes)), runs_root=root, cache_root=root / "cache")
 
-    return open_run
-
-
-def whole(r):
-    """All of a run; its results and trained weights, without times (so small a network may predict one class alone)."""
-    r.train_backbone()
-    r.train_heads()
-    results = r.evaluate()
-    return {name: (v["metrics"], v["confusion"], digest(r.heads[name]), digest(r.model)) for name, v in results.items()}
+    return make
 
 
-@pytest.fixture(scope="module")
-def finished(settings, tmp_path_factory):
-    root = tmp_path_factory.mktemp("finished")
-    r = Run(settings(k=10), runs_root=root, cache_root=root / "cache")
-    return r, whole(r), r.save(keep_cache=True)
+def weights_of(run):
+    run.train_backbone()
+    run.train_heads()
+    parts = {"model": run.model, **run.heads}
+    return {(n, k): v for n, part in parts.items() for k, v in part.state_dict().items()}
 
 
-def test_stage_1_never_reads_an_image_with_an_unseen_class(run, monkeypatch):
-    r, read = run(), []
-    original = type(r.train).load
-    monkeypatch.setattr(type(r.train), "load", lambda self, i: read.append(i) or original(self, i))
-    r.train_backbone()
-    unseen = list(r.split.unseen)
-    assert read and not r.train.presence[sorted(set(read))][:, unseen].any()
-    assert r.train.presence[:, unseen].any(), "the world must hold unseen classes for this test to mean anything"
+@pytest.fixture
+def finished(trained):
+    return open_run(trained / "runs" / "toy" / "voc-k10-s0")
 
 
-def test_stage_2_leaves_the_backbone_byte_for_byte(run):
-    r = run()
-    r.train_backbone()
-    before = digest(r.model)
-    r.train_heads()
-    assert digest(r.model) == before
-    assert not any(p.requires_grad for p in r.model.parameters())
+@pytest.fixture
+def record(finished):
+    return json.loads((finished.folder / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
-def crafted(finished, method, labels, **changes):
-    """A trainer past its warm-up on one batch whose every pixel is of the given classes (one an image)."""
-    r = finished[0]
-    settings = type(r.settings)(**{**vars(r.settings), "warmup_epochs": 0, **changes})
-    cache = FeatureCache(r.cache_folder)
-    torch.manual_seed(3)
-    trainer = Trainer(method, cache, torch.from_numpy(r.words), r.split, settings)
-    maps = torch.tensor(labels, dtype=torch.uint8)[:, None, None].expand(len(labels), 32, 32).contiguous()
-    return trainer, torch.rand(len(labels), 8, 8, 256), maps
+# ---- what a stage may see and change ------------------------------------------------------------
 
 
-def step(trainer, features, maps):
-    log = {name: [] for name in ("generator", "classifier", "recursion", "q")}
-    trainer.step(features, maps, log)
-    return log
+def test_stage_1_never_reads_an_image_with_an_unseen_class(opened, monkeypatch):
+    run = opened()
+    read = []
+    load = SegmentationData.load
+    monkeypatch.setattr(SegmentationData, "load", lambda self, i: read.append(i) or load(self, i))
+    run.train_backbone()
+    shows = run.train.presence[:, list(run.split.unseen)].any(1)
+    assert read and not shows[read].any() and shows.any()
 
 
-def test_only_recursion_trains_the_generator_on_unseen_images(finished):
-    unseen = list(finished[0].split.unseen)[:2]
-    for method, steps in (("zs3net", 0), ("equal_weight", 2)):
-        trainer, features, maps = crafted(finished, method, unseen)
-        before = digest(trainer.head.generator)
-        log = step(trainer, features, maps)
-        assert (digest(trainer.head.generator) == before) == (steps == 0)
-        assert len(log["recursion"]) == steps and not log["generator"]
+def test_stage_2_leaves_the_backbone_as_it_was(opened, same):
+    run = opened()
+    run.train_backbone()
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.train_heads()
+    assert same(before, run.model.state_dict())
+    assert not any(p.requires_grad for p in run.model.parameters())
 
 
-def test_no_step_when_fewer_than_two_vectors_pass_tau(finished):
-    unseen = list(finished[0].split.unseen)[:2]
-    trainer, features, maps = crafted(finished, "ours", unseen, tau=1.0)
-    before = digest(trainer.head.generator)
-    log = step(trainer, features, maps)
-    assert digest(trainer.head.generator) == before and not log["recursion"] and max(log["q"]) < 2
+def test_features_of_another_backbone_are_never_read(opened, monkeypatch):
+    """Other weights, another cache; another seed of stage 2, the same cache."""
+    run = opened()
+    run.train_backbone()
+    first = run.features()
+    other_seed = opened(seed=1)
+    monkeypatch.setattr(stage1, "train", lambda *a, **k: pytest.fail("stage 1 trained again"))
+    other_seed.train_backbone()
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "extract", lambda *a: pytest.fail("features computed again"))
+        shared = other_seed.features()
+    assert shared.path == first.path
+    run.model.decoder.fuse[0].weight.data *= 2
+    second = run.features()
+    assert second.path != first.path
+    assert not torch.equal(second.read([0])[0], first.read([0])[0])
 
 
-def test_ours_takes_a_step_when_the_classifier_is_confident(finished):
-    c = finished[0].split.unseen[0]
-    trainer, features, maps = crafted(finished, "ours", [c])
-    with torch.no_grad():
-        trainer.head.classifier.bias[c] += 50  # every generated vector is now recognised with confidence 1
-    log = step(trainer, features, maps)
-    assert len(log["recursion"]) == 1 and log["q"][0] == trainer.settings.samples
+# ---- the same digits ----------------------------------------------------------------------------
 
 
-def test_classifier_sees_real_features_of_seen_images_and_generated_ones_of_others(finished):
-    seen, unseen = finished[0].split.seen[1], finished[0].split.unseen[0]
-    _, features, maps = crafted(finished, "zs3net", [seen, unseen])
-    heads = []
-    for image in (None, 1, 0):  # the features of which image are other ones
-        trainer, _, _ = crafted(finished, "zs3net", [seen, unseen])
-        other = features.clone()
-        if image is not None:
-            other[image] = 7
-        torch.manual_seed(4)
-        step(trainer, other, maps)
-        heads.append(digest(trainer.head.classifier))
-    same, changed = heads[1] == heads[0], heads[2] != heads[0]
-    assert same and changed  # the real features of the image with an unseen class are never looked at
+def test_the_same_seed_repeats_every_digit_and_another_does_not(opened, finished, record, same):
+    run = opened()
+    weights_of(run)
+    results = run.evaluate()
+    assert {n: r["confusion"] for n, r in results.items()} == {
+        n: r["confusion"] for n, r in record["methods"].items()
+    }
+    assert run.history == record["history"]
+    for name, head in finished.heads.items():
+        assert same(head.state_dict(), run.heads[name].state_dict())
+    other = opened("b", seed=1)
+    weights_of(other)
+    assert not same(other.heads["zs3net"].state_dict(), run.heads["zs3net"].state_dict())
 
 
-def test_the_floor_ignores_images_with_unseen_classes(finished):
-    trainer, features, maps = crafted(finished, "no_generator", [finished[0].split.unseen[0]])
-    before = trainer.head.classifier.weight.grad
-    assert step(trainer, features, maps)["classifier"][0] == 0 and before is None
-    assert trainer.head.classifier.weight.grad.abs().sum() == 0
-
-
-def test_a_batch_of_void_alone_is_no_loss_and_no_nan(finished):
-    for at in ("feature", "image"):
-        trainer, features, maps = crafted(finished, "ours", [255, 255], loss_at=at)
-        assert step(trainer, features, maps)["classifier"][0] == 0
-        assert all(torch.isfinite(p).all() for p in trainer.head.parameters())
-
-
-@pytest.mark.parametrize("kind", ["generator", "classifier", "recursion"])
-def test_a_loss_that_is_not_finite_stops_stage_2_naming_the_step_the_images_and_what_is_saved(
-    finished, kind, tmp_path, monkeypatch
+@pytest.mark.parametrize("stage, saved", [("backbone", "stage 1"), ("heads", "stage 2")])
+def test_an_interrupted_run_says_what_is_saved_and_goes_on(
+    opened, same, stage, saved, monkeypatch, capsys
 ):
-    trainer, _, _ = crafted(finished, "ours", [1], batch_size=5, stage2_epochs=2)
-    name = {"generator": "fit", "classifier": "_classify", "recursion": "_recurse"}[kind]
-    owner = trainer.generator_step if kind == "generator" else trainer
-    original, step, batches = getattr(owner, name), trainer.step, []
-    monkeypatch.setattr(trainer, "step", lambda *arguments: batches.append(1) or step(*arguments))
+    changes = {"stage1_epochs": 3, "stage2_epochs": 3, "methods": "zs3net,ours"}
+    expected = weights_of(opened("straight", **changes))
+    calls = []
+    save = storage.save
 
-    def spoiled(*arguments):
-        """The first such loss from the third step of the second epoch on is NaN."""
-        late = len(batches) >= trainer.batches + 3
-        if kind == "recursion":
-            original(*arguments)
-            return arguments[-1]["recursion"].append(torch.tensor(float("nan") if late else 1.0))
-        found, factor = original(*arguments), float("nan") if late else 1.0
-        return [loss * factor for loss in found] if kind == "generator" else found * factor
-
-    monkeypatch.setattr(owner, name, spoiled)
-    with pytest.raises(ZS3Error) as caught:
-        train_head(trainer, folder=tmp_path, key="key")
-    message = str(caught.value)
-    found = re.search(
-        r"stage 2, ours: the (\w+) loss is nan at step (\d+) of epoch 2, on the images ([\w, ]+):", message
-    )
-    assert found and found[1] == kind and int(found[2]) >= 3 and (kind == "recursion" or found[2] == "3"), message
-    assert len(found[3].split(", ")) == 5 and set(found[3].split(", ")) <= set(finished[0].train.ids)
-    assert message.endswith(f"the last good state, after epoch 1, is {tmp_path / 'ours.pt'}")
-    assert checkpoints.resume(tmp_path / "ours.pt", "key")["trainer"]["epoch"] == 1
-
-
-def test_the_same_seed_repeats_every_digit_and_another_does_not(run, finished):
-    assert whole(run()) == finished[1]
-    other = whole(run("b", seed=1))
-    assert other["zs3net"] != finished[1]["zs3net"]
-
-
-@pytest.mark.parametrize("stage", ["backbone", "heads"])
-def test_an_interrupted_run_says_what_is_saved_and_goes_on_to_the_same_digits(run, stage, monkeypatch, capsys):
-    changes = dict(stage1_epochs=3, stage2_epochs=3)
-    expected = whole(run("straight", **changes))
-    calls, original = [], checkpoints.save
-
-    def fail_after_two(path, state):
-        if (path.name == "training.pt") == (stage == "backbone") and path.name != "backbone.pt":
+    def fail_at_the_third(path, state):
+        if (stage == "backbone") == ("backbones" in path.parts) and path.name == "training.pt":
             calls.append(path)
             if len(calls) == 3:
                 raise KeyboardInterrupt
-        original(path, state)
+        save(path, state)
 
-    monkeypatch.setattr(checkpoints, "save", fail_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        whole(run("broken", **changes))
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("interrupted; ")]
-    expected_file = "training.pt" if stage == "backbone" else "training: no_generator)"
-    assert expected_file in line and line.endswith("the same command goes on from there")
-    monkeypatch.setattr(checkpoints, "save", original)
-    again = run("broken", **changes)
-    assert whole(again) == expected and again.interrupted
-
-
-def test_sharing_the_warm_up_changes_nothing(run, finished):
-    r = run("alone", methods="ours")
-    assert whole(r)["ours"] == finished[1]["ours"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(storage, "save", fail_at_the_third)
+        weights_of(opened("broken", **changes))
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in lines if line.startswith("interrupted; ")]
+    assert f"{saved} up to its last whole epoch" in line
+    assert line.endswith("the same command goes on from there")
+    again = opened("broken", **changes)
+    assert same(weights_of(again), expected) and again.interrupted
 
 
-@pytest.mark.parametrize("damage", ["a byte", "half the file", "no meta"])
-def test_a_damaged_cache_is_rebuilt_not_read(run, damage):
-    r = run()
-    r.train_backbone()
-    r.train_heads()
-    before = np.load(r.cache_folder / "features.npy").copy()
-    path = r.cache_folder / ("meta.json" if damage == "no meta" else "features.npy")
-    content = bytearray(path.read_bytes())
-    if damage == "a byte":
-        content[-100] ^= 0xFF
-    elif damage == "half the file":
-        content = content[: len(content) // 2]
-    path.unlink()
-    if damage != "no meta":
-        path.write_bytes(content)
-    assert FeatureCache.open(r.cache_folder) is None
-    seed = loading.stream(r.settings.seed, 30)
-    cache = FeatureCache.build(r.cache_folder, r.model, r.train, r.settings, seed=seed)
-    assert (cache.features == before).all()
+def test_a_training_of_another_key_is_not_gone_on_with(opened, same):
+    weights_of(opened(methods="ours"))
+    second = weights_of(opened(methods="ours", tau=0.1))
+    alone = weights_of(opened("b", methods="ours", tau=0.1))
+    assert same(second, alone)
 
 
-def test_nearest_cells_are_the_centres():
-    labels = torch.arange(8, dtype=torch.uint8).repeat(8, 1)[None]
-    assert at_feature_resolution(labels, (2, 2)).tolist() == [[[2, 6], [2, 6]]]
+# ---- what is left behind ------------------------------------------------------------------------
 
 
-def test_a_record_is_strict_json_and_says_all_that_a_row_needs(finished):
-    r, results, path = finished
-    assert not r.interrupted
-    record = json.loads(path.read_text(), parse_constant=pytest.fail)
-    assert {
-        "schema", "profile", "dataset", "k", "seed", "settings", "methods", "versions", "git", "device", "wall_s",
-        "train_images", "stage1_images", "val_images", "data_fingerprint", "seen", "unseen",
-    } <= set(record)  # fmt: skip
+def test_a_record_says_all_that_a_row_needs(finished, record):
+    assert list(record["methods"]) == ["no_generator", "zs3net", "ours", "equal_weight"]
+    val = finished.open_data("val")
+    pixels = sum(int((val.load_mask(i) != 255).sum()) for i in range(len(val)))
     for name, method in record["methods"].items():
-        assert len(method["metrics"]) == 10 and set(method["per_class_iou"]) == set(record["seen"] + record["unseen"])
-        assert np.sum(method["confusion"]) == np.sum(results[name][1])
+        confusion = np.array(method["confusion"])
+        assert confusion.shape == (21, 21) and confusion.sum() == pixels
+        assert scores(confusion, finished.split) == method["metrics"]
+        iou = list(method["per_class_iou"].values())
+        assert np.mean(iou) == pytest.approx(method["metrics"]["overall_miou"])
+        assert len(record["history"][name]["classifier"]) == 2
+    named = [record[key] for key in ("profile", "dataset", "k", "seed")]
+    assert named == ["toy", "voc", 10, 0]
+    assert Settings(**record["settings"]) == finished.settings
+    assert len(record["seen"]) == 11 and record["unseen"][0] == "cow"
+    assert (record["train_images"], record["val_images"]) == (24, 8)
+    assert 0 < record["stage1_images"] < 24 and not record["interrupted"]
+    assert len(record["history"]["stage1"]["loss"]) == 1
+    assert record["schema"] == storage.SCHEMA and record["checksum"] == storage.checksum(record)
+    assert {"python", "zs3lib", "torch", "torchvision", "numpy"} == set(record["versions"])
+    assert set(record["git"]) == {"commit", "dirty"} and record["device"].startswith("CPU")
+    assert record["wall_s"] >= sum(record["seconds"].values()) > 0
+    assert record["pretrained"] == "network" and record["word_substitutions"] == {}
 
 
-def test_saved_heads_predict_what_the_run_predicted(finished):
-    r, _, path = finished
-    model, heads = load_heads(path.parent, r.settings, 21)
-    image = r.val.load_image(0)
-    ours = {"x": r.heads["ours"].classifier}
-    loaded = {"x": heads["ours"].classifier}
-    assert torch.equal(predict(r.model, ours, image, r.settings)["x"], predict(model, loaded, image, r.settings)["x"])
+def test_saving_drops_what_only_training_needs(opened):
+    run = opened(methods="zs3net")
+    with pytest.raises(ZS3Error, match="no results for zs3net yet: run the cells above first"):
+        run.record()
+    weights_of(run)
+    run.evaluate()
+    path = run.save()
+    assert path == run.folder / "metrics.json"
+    assert sorted(p.name for p in run.folder.iterdir()) == ["heads.pt", "metrics.json"]
+    assert [p.name for p in run.backbone_folder.iterdir()] == ["backbone.pt"]
+    assert not run.cache.path.parent.exists()
 
 
-def test_word_vectors_of_the_record_list_substitutions(finished):
-    assert json.loads(finished[2].read_text())["word_substitutions"] == {}
+def test_a_finished_run_predicts_as_it_was_scored(finished, record):
+    val = finished.open_data("val")
+    counted = np.zeros((21, 21), int)
+    for i in range(len(val)):
+        image, labels = val.load(i)
+        found = finished.predict(image, ["ours"])
+        assert list(found) == ["ours"] and found["ours"].dtype == np.uint8
+        known = labels != 255
+        np.add.at(counted, (labels[known], found["ours"][known]), 1)
+    assert counted.tolist() == record["methods"]["ours"]["confusion"]
 
 
-@pytest.mark.parametrize("stop", [2, 5])
-def test_an_interrupted_cache_keeps_what_was_computed(run, stop, monkeypatch):
-    """48 rows in batches of 7: four to a view, the last of 3; interrupted in the batch `stop` of the first or second view."""
-    r = run(batch_size=7, views=2)
-    r.train_backbone()
-    seed, calls, original = 5, [], features.extract
-
-    def build(limit=None):
-        def extract(*arguments):
-            calls.append(1)
-            if len(calls) == limit:
-                raise KeyboardInterrupt
-            return original(*arguments)
-
-        calls.clear()
-        monkeypatch.setattr(features, "extract", extract)
-        cache = FeatureCache.build(r.cache_folder, r.model, r.train, r.settings, seed=seed)
-        return np.array(cache.features), np.array(cache.labels)
-
-    straight = build()
-    assert len(calls) == 8
-    shutil.rmtree(r.cache_folder)
-    with pytest.raises(KeyboardInterrupt):
-        build(stop)
-    assert FeatureCache.open(r.cache_folder) is None
-    again = build()
-    assert len(calls) == 8 - (stop - 1)
-    assert all((x == y).all() for x, y in zip(straight, again))
-    assert not list(r.cache_folder.parent.glob("*.partial"))
-
-
-def test_features_that_are_not_finite_name_the_image(run, monkeypatch):
-    r = run(batch_size=7)
-    r.train_backbone()
-    original = features.extract
-
-    def extract(*arguments):
-        values = original(*arguments).clone()
-        values[3, 2, 2, 2] = float("inf")
-        return values
-
-    monkeypatch.setattr(features, "extract", extract)
-    with pytest.raises(ZS3Error, match=f"features of image {r.train.ids[3]} are not finite"):
-        r.train_heads()
+def test_heads_of_another_run_are_refused(trained, tmp_path):
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    folder = tmp_path / "runs" / "toy" / "voc-k10-s0"
+    heads = storage.load_weights(folder / "heads.pt")
+    for changes, says in (({"key": "x"}, "is of another run"), ({"backbone": "../x"}, "not below")):
+        storage.save(folder / "heads.pt", heads | changes)
+        with pytest.raises(ZS3Error, match=says):
+            open_run(folder)

@@ -151,7 +151,8 @@ def arguments(words: list[str] | None) -> dict:
         own.set_defaults(call=call)
         for names, how in options:
             own.add_argument(*names, **how)
-    return vars(parser.parse_args(words if words is not None else sys.argv[1:] or ["--help"]))
+    given = sys.argv[1:] if words is None else words
+    return vars(parser.parse_args(given or ["--help"]))
 
 
 def main(words: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from .data.segmentation import SegmentationData, open_data
 from .devices import device_of
 from .errors import ZS3Error
 from .method.deeplab import build, freeze
-from .method.evaluate import predict
+from .method.features import predict
 from .method.generator import Head
 from .method.methods import METHODS
 from .results.records import read_record

@@ -37,7 +37,7 @@ def parameters_of(p=(), r=(), y=(), f=()) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for what, read, source in [("-f", read_yaml_file, x) for x in f] + [("-y", None, x) for x in y]:
         try:
-            found |= (read(source) if read else yaml.load(source, NoDatesSafeLoader)) or {}
+            found |= (read(source) if read else yaml.load(source, Loader=NoDatesSafeLoader)) or {}
         except (OSError, PapermillException, TypeError, ValueError, yaml.YAMLError) as error:
             reason = getattr(error, "problem", None) or " ".join(str(error).split())
             raise ZS3Error(f"{what} {source!r} is not 'name: value' in YAML ({reason})") from None

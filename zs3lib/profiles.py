@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .storage import DATA, RESOURCES
+from .paths import DATA, RESOURCES
 
 PAPER_METHODS = ("no_generator", "zs3net", "ours")  # of a dataset without the ablation, Table III
 

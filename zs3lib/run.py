@@ -177,7 +177,8 @@ class Run:
         state = self.model.state_dict().values()
         weights = b"".join(value.cpu().numpy().tobytes() for value in state)
         content = [self.backbone_key, text_hash(weights), images.fingerprint, settings.views]
-        folder = self.cache_root / f"{settings.run_name}-{text_hash(repr(content))}"
+        name = f"{settings.dataset}-k{settings.k}-{text_hash(repr(content))}"  # of any seed
+        folder = self.cache_root / name
         cache = FeatureCache(
             folder / "features.bin",
             images.ids,

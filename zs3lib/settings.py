@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -18,21 +19,30 @@ def _listed(value: object) -> object:
     """ "a, b", '["a", "b"]' or 3 as a list; papermill's -p hands over any of these."""
     if not isinstance(value, str):
         return [value] if isinstance(value, int | float) else value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",")]
+    try:
+        return json.loads(value) if value.startswith("[") else [v.strip() for v in value.split(",")]
+    except ValueError:
+        raise ValueError(WANTED["tuple"]) from None
 
 
 def _no_truth(value: object) -> object:
     """A number that is no true or false; papermill may hand it over as text."""
     if isinstance(value, bool):
-        raise ValueError("must be a number")
+        raise ValueError("a number")
     return value
 
 
+# What a setting must be, by the kind of pydantic's error, where its own words are less plain.
+WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "comma-separated values",
+}
+
 Whole = Annotated[int, BeforeValidator(_no_truth)]
 Number = Annotated[float, BeforeValidator(_no_truth), Field(allow_inf_nan=False)]
-Wholes = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+Wholes = Annotated[tuple[Whole, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 # A path that looks like a number reaches us as one.
 Text = Annotated[str, BeforeValidator(str)]
@@ -85,7 +95,7 @@ class Settings(BaseModel):
     stage1_steps: Whole = Field(0, ge=0, le=10**7)
     stage1_optimiser: Literal["sgd", "adamw"] = "sgd"
     stage1_lr: Number = Field(0.007, ge=0, le=10)
-    fresh_lr_factor: Number = Field(10.0, ge=0, le=1e4)
+    fresh_lr_factor: Number = Field(10.0, ge=0, le=10_000)
     frozen_blocks: Whole = Field(0, ge=0, le=100)
     frozen_bn: bool = False
     momentum: Number = Field(0.9, ge=0, le=0.9999)
@@ -98,11 +108,11 @@ class Settings(BaseModel):
     classifier_lr: Number = Field(0.07, ge=0, le=1000)
     classifier_loss: Literal["mean", "sum"] = "mean"
     loss_at: Literal["image", "feature"] = "image"
-    unseen_weight: Number = Field(10.0, ge=0, le=1e6)
+    unseen_weight: Number = Field(10.0, ge=0, le=1_000_000)
     generator_lr: Number = Field(2e-4, ge=0, le=10)
     samples: Whole = Field(128, ge=2, le=100_000)
     tau: Number = Field(0.85, ge=0, le=1)
-    gamma: Number = Field(1 / 40, ge=0, le=1e3)
+    gamma: Number = Field(1 / 40, ge=0, le=1000)
     # readings of what the paper leaves open
     noise: Literal["gaussian", "uniform"] = "gaussian"
     word_norm: Literal["unit", "none", "noise"] = "unit"
@@ -129,6 +139,10 @@ class Settings(BaseModel):
         if self.scale_max < self.scale_min:
             least = self.scale_min
             raise ValueError(f"scale_max is {self.scale_max}: it must be from {least} to 10")
+        for name in ("aspp_rates", "multi_grid"):
+            rates = getattr(self, name)
+            if min(rates, default=0) < 1:
+                raise ValueError(f"{name} is {rates}: it must be whole numbers from 1 on")
         if self.cell_stride > 1 and self.loss_at == "image":
             raise ValueError(
                 f"cell_stride is {self.cell_stride}: a loss at the image's resolution needs every "
@@ -154,6 +168,8 @@ class Settings(BaseModel):
 
         Raises ZS3Error on unknown names, types that do not fit and values out of range.
         """
+        profile = str(profile)
+        dataset = str(dataset)
         if profile not in PROFILES:
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
         k = _whole(k)
@@ -200,24 +216,25 @@ def _whole(k: object) -> object:
 
 
 def _dictionary(options: object) -> dict:
-    try:
-        options = json.loads(options) if isinstance(options, str) and options else options
-    except ValueError:
-        pass
-    if not isinstance(options, dict | None):
+    if options in (None, ""):
+        return {}
+    with suppress(ValueError):
+        options = json.loads(options) if isinstance(options, str) else options
+    if not isinstance(options, dict):
         raise ZS3Error(f"options is {options!r}: it must be a dictionary of settings by name")
-    return options or {}
+    return options
 
 
 def _line(error: dict) -> str:
     """One of pydantic's errors in one line: the setting, its value, what it must be."""
-    if not error["loc"]:
-        return error["msg"].removeprefix("Value error, ")
     said = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    field = Settings.model_fields[error["loc"][0]]
+    if not error["loc"]:
+        return said
+    name = error["loc"][0]
+    said = WANTED.get(error["type"].partition("_")[0], said)
     if error["type"] in ("greater_than_equal", "less_than_equal"):
-        low = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))
-        high = next(limit.le for limit in field.metadata if hasattr(limit, "le"))
+        limits = Settings.model_fields[name].metadata
+        low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
+        high = next(limit.le for limit in limits if hasattr(limit, "le"))
         said = f"from {low} to {high}"
-    said = said.removeprefix("must be ").split(", unable")[0]
-    return f"{error['loc'][0]} is {error['input']!r}: it must be {said}"
+    return f"{name} is {error['input']!r}: it must be {said}"

@@ -1,4 +1,4 @@
-"""Where things lie, and files that are whole or not there: atomic writes, locks, weights, hashes.
+"""Files that are whole or not there (atomic writes, locks, weights), and hashes of what made them.
 
 Nothing that is read here can run code: weights are loaded with `weights_only=True`.
 """
@@ -23,24 +23,10 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from .errors import ZS3Error
+from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES, run_name
 
-_PACKAGE = Path(__file__).resolve().parent
-ROOT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").exists() else Path.cwd()
-DATA = ROOT / "data"
-RUNS = ROOT / "runs"
-CACHE = ROOT / "cache"
-TABLES = ROOT / "tables"
-FIGURES = ROOT / "figures"
-RESOURCES = _PACKAGE / "resources"
+__all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES", "run_name"]
 SCHEMA = 3  # of run records
-
-
-def run_name(
-    dataset: str, k: int, seed: int, *, protocol: str = "paper", holdout: float = 0.0
-) -> str:
-    """A run's folder below runs/<profile>/: "voc-k10-s0", with "-strict" or "-holdout" if it is."""
-    name = f"{dataset}-k{k}-s{seed}"
-    return name + "-strict" * (protocol == "strict") + "-holdout" * bool(holdout)
 
 
 # ---- files --------------------------------------------------------------------------------------
@@ -254,7 +240,7 @@ def code_hash(*folders: str) -> str:
     Comments, docstrings and formatting are left out, so that mending those redoes nothing.
     """
     code = []
-    for path in (path for folder in folders for path in sorted((_PACKAGE / folder).rglob("*.py"))):
+    for path in (path for folder in folders for path in sorted((PACKAGE / folder).rglob("*.py"))):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)

@@ -17,52 +17,47 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "screenshots"
-DEFAULTS = (
-    os.environ.get("ZS3_BROWSER") == "defaults"
-)  # `make test-browser`: the notebooks as they are, nothing smaller
-PATIENCE = 1500 if DEFAULTS else int(os.environ.get("ZS3_PATIENCE", 240))  # seconds a notebook may take
-SETTINGS = {  # no question about news on the first start; cells off screen stay in the page, so that all can be looked at
+DEFAULTS = os.environ.get("ZS3_BROWSER") == "defaults"  # the notebooks as they are, nothing smaller
+PATIENCE = 1500 if DEFAULTS else 240  # seconds that a notebook may take
+SETTINGS = {  # no question about news; cells off screen stay in the page, to be looked at
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-RUNNING = (
-    "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))"
-)
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+RUNNING = f"{PROMPTS}.some(prompt => prompt.textContent.includes('*'))"
+LAST = f"Math.max(...{PROMPTS}.map(p => Number(p.textContent.replace(/\\D/g, ''))))"
+IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
 
 
 class Lab:
     """A running JupyterLab and the folder of notebooks it serves."""
 
     def __init__(self, folder: Path, home: Path, page):
-        self.folder, self.page, self.token = folder, page, secrets.token_hex(16)
+        self.folder = folder
+        self.page = page
+        self.token = secrets.token_hex(16)
         for name, content in SETTINGS.items():
-            file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file = home / "lab" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(content))
-        places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-                  "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-                  "IPYTHONDIR": "ipython"}  # fmt: skip
-        environment = os.environ | {name: str(home / place) for name, place in places.items()}
-        environment |= {"JUPYTER_TOKEN": self.token}
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.log = (home / "lab.log").open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
-             f"--ServerApp.root_dir={folder}", *["--allow-root"] * (getattr(os, "geteuid", lambda: 1)() == 0)],
-            env=environment, stdout=self.log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        self.url = self._wait_for(home / "runtime" / f"jpserver-{self.process.pid}.json", home / "lab.log")
-
-    def _wait_for(self, runtime: Path, log: Path) -> str:
-        deadline = time.time() + 120
-        while time.time() < deadline and self.process.poll() is None:
-            if runtime.is_file() and (text := runtime.read_text()):
-                url = json.loads(text)["url"]
-                assert url.startswith("http://127.0.0.1:")
-                return url
-            time.sleep(0.2)
-        self.close()
-        pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+        places = {f"JUPYTER_{x}_DIR": str(home / x) for x in ("CONFIG", "DATA", "RUNTIME")}
+        places |= {
+            "JUPYTERLAB_SETTINGS_DIR": str(home / "lab"),
+            "IPYTHONDIR": str(home / "ipython"),
+        }
+        places |= {"JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+        own = {"JUPYTER_TOKEN": self.token, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.port=0"]
+        command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}", "--allow-root"]
+        self.log = home / "lab.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, env=os.environ | places | own, stdout=log, stderr=subprocess.STDOUT
+            )
+        runtime = home / "RUNTIME" / f"jpserver-{self.process.pid}.json"
+        self._until(lambda: runtime.is_file() and runtime.read_text(), self.log.name)
+        self.url = json.loads(runtime.read_text())["url"]
+        assert self.url.startswith("http://127.0.0.1:")
 
     def api(self, path: str, method: str = "GET", token: bool = True) -> object:
         headers = {"Authorization": f"token {self.token}"} if token else {}
@@ -73,15 +68,15 @@ class Lab:
     def open(self, name: str) -> None:
         self.page.set_viewport_size({"width": 1200, "height": 900})
         self.page.goto(f"{self.url}lab/tree/{name}.ipynb?token={self.token}&reset")
-        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
-        # Cells that are run before the kernel is there would raise the question which kernel to take.
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        # Cells run before the kernel is there would raise the question which kernel to take.
         self._until(self._kernel_is_idle, "an idle kernel")
-        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
+        self.page.wait_for_selector(IDLE)
 
     def _kernel_is_idle(self) -> bool:
         try:
             return [kernel["execution_state"] for kernel in self.api("kernels")] == ["idle"]
-        except urllib.error.HTTPError:  # the server cannot yet describe a kernel that is only starting
+        except urllib.error.HTTPError:  # the server cannot yet describe one that only starts
             return False
 
     def _until(self, true, what: str, seconds: float = 120) -> None:
@@ -93,25 +88,17 @@ class Lab:
             self.page.wait_for_timeout(200)
 
     def run_all(self, name: str) -> nbformat.NotebookNode:
-        """Run > Run All Cells, as a user clicks it; the notebook as JupyterLab then saves it, and a screenshot."""
+        """Run > Run All Cells, as a user clicks it; the notebook as JupyterLab then saves it."""
         self.page.locator(".lm-MenuBar-item", has_text="Run").click()
         self.page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
-        self.page.wait_for_function(RUNNING, timeout=60_000)
-        self._until(lambda: not self.page.evaluate(RUNNING), f"every cell of {name} to be run", PATIENCE)
-        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
-        return self.saved(name)
-
-    def saved(self, name: str) -> nbformat.NotebookNode:
-        """The notebook as it is on disk once its last executed cell is there."""
-        file, found = self.folder / f"{name}.ipynb", []
-        last = self.page.evaluate(
-            "Math.max(...[...document.querySelectorAll('.jp-InputPrompt')].map(p => Number(p.textContent.replace(/\\D/g, ''))))"
-        )
-        before = file.stat().st_mtime_ns
+        self.page.wait_for_function(RUNNING)
+        self._until(lambda: not self.page.evaluate(RUNNING), f"all cells of {name}", PATIENCE)
+        self.page.wait_for_selector(IDLE)
+        file = self.folder / f"{name}.ipynb"
+        last = self.page.evaluate(LAST)
+        found = []
 
         def whole() -> bool:
-            if file.stat().st_mtime_ns == before:
-                return False
             try:
                 found.append(nbformat.read(file, 4))
             except nbformat.reader.NotJSONError:  # in the middle of being written
@@ -124,19 +111,21 @@ class Lab:
 
     def shoot(self, name: str) -> None:
         """A screenshot of the whole notebook, however long, from its top."""
-        height = self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollHeight")
+        panel = "document.querySelector('.jp-WindowedPanel-outer')"
+        height = self.page.evaluate(f"{panel}.scrollHeight")
         self.page.set_viewport_size({"width": 1200, "height": min(height + 100, 16_000)})
         self.page.wait_for_timeout(500)
-        self.page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+        self.page.evaluate(f"{panel}.scrollTop = 0")
         self.page.screenshot(path=SCREENSHOTS / f"lab-{name}.png")
 
     def retype(self, start: str, line: str) -> None:
-        """Click on the first line of code that begins with `start`, and type another in its place."""
-        self.page.locator(".cm-line", has_text=start).first.click()
+        """Click on the first line of code that begins with `start`, type another in its place."""
+        found = self.page.locator(".cm-line", has_text=start).first
+        found.click()
         self.page.keyboard.press("Home")
         self.page.keyboard.press("Shift+End")
         self.page.keyboard.type(line, delay=10)
-        assert self.page.locator(".cm-line", has_text=start).first.inner_text() == line
+        assert found.inner_text() == line
 
     def shut_down_kernels(self) -> None:
         for kernel in self.api("kernels"):
@@ -148,4 +137,3 @@ class Lab:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.log.close()

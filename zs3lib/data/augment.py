@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import torch
 from PIL import Image
@@ -17,7 +18,6 @@ from torchvision.transforms.v2 import functional as F
 
 from ..classes import VOID
 from ..seeds import stream
-from .segmentation import SegmentationData
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
@@ -62,7 +62,7 @@ class Augmented(Dataset):
     before: a run that was interrupted goes on with the pictures it would have seen.
     """
 
-    def __init__(self, data: SegmentationData, indices: list[int], settings, *, seed, epoch):
+    def __init__(self, data, indices: list[int], settings, *, seed, epoch):
         self.data = data
         self.indices = indices
         self.seed = seed
@@ -88,24 +88,15 @@ def validation_input(image: Image.Image, settings) -> Tensor:
     return normalise()(tv_tensors.Image(resized)).as_subclass(Tensor)[None]
 
 
-class _Validation(Dataset):
-    def __init__(self, data: SegmentationData, settings):
-        self.data = data
-        self.settings = settings
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        image, labels = self.data.load(i)
-        return validation_input(image, self.settings), torch.from_numpy(labels)
+def _validation_pair(data, settings, i: int) -> tuple[Tensor, Tensor]:
+    image, labels = data.load(i)
+    return validation_input(image, settings), torch.from_numpy(labels)
 
 
 def workers(settings) -> int:
-    """Processes that load: as many as asked for, but one less than there are cores.
+    """Processes that load: as many as asked for, but leaving the network a core if there are two.
 
-    Where one is asked for there is one; more would take the cores from the network. What is loaded
-    does not depend on their number.
+    What is loaded does not depend on their number.
     """
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
@@ -124,9 +115,11 @@ def batches(dataset: Dataset, settings, *, order=None, drop_last: bool = False) 
     )
 
 
-def validation_batches(data: SegmentationData, settings) -> DataLoader:
+def validation_batches(data, settings) -> DataLoader:
     """One image at a time: (image (1, 3, H, W) float32, labels (H, W) uint8 at their own size)."""
-    return DataLoader(_Validation(data, settings), batch_size=None, num_workers=workers(settings))
+    indices = range(len(data))
+    load = partial(_validation_pair, data, settings)
+    return DataLoader(indices, batch_size=None, collate_fn=load, num_workers=workers(settings))
 
 
 class Pictures:
@@ -139,7 +132,7 @@ class Pictures:
         batches: how many an epoch has; a last one that is not full is left out.
     """
 
-    def __init__(self, data: SegmentationData, indices: list[int], settings):
+    def __init__(self, data, indices: list[int], settings):
         self.data = data
         self.indices = indices
         self.settings = settings

@@ -1,7 +1,7 @@
 """`make data PROFILE=paper|lite`: real data, ImageNet weights and word vectors, through curl.
 
-What is on disk already is used as it is. Everything else is downloaded, where a broken download
-goes on, checked against the published checksum, unpacked, and the archive removed.
+The list of files, with their checksums, is `resources/downloads.ini`. What is on disk already is
+used as it is; all else is downloaded, where a broken download goes on, checked, and unpacked.
 """
 
 from __future__ import annotations
@@ -10,245 +10,162 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from configparser import ConfigParser
 from pathlib import Path
 
-from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import check_integrity
-from torchvision.datasets.voc import DATASET_YEAR_DICT
-from torchvision.models import MobileNet_V2_Weights, ResNet101_Weights
 
 from ..errors import ZS3Error
-from ..storage import atomic_write, file_hash, unwritable
-from .segmentation import SBD_LIST, context_folder, context_list, read_ids, sbd_folder
-from .words import class_words, read
+from ..storage import RESOURCES, atomic_write, file_hash, read_text, unwritable
+from . import words
+from .segmentation import context_folder, context_list, read_ids, sbd_folder
 
-CONTEXT_URL = "https://cs.stanford.edu/~roozbeh/pascal-context/trainval.tar.gz"
-SBD_LIST_URL = "http://home.bharathh.info/pubs/codes/SBD/train_noval.txt"  # its author's own
-WORDS = "word2vec-google-news-300"
-WORDS_MD5 = "a5e5354d40acb95f9ec66d5977d140ef"  # in gensim-data's list.json
-WEIGHTS = {
-    "paper": ("resnet101", ResNet101_Weights.IMAGENET1K_V1.url, 0.18),
-    "lite": ("mobilenet_v2", MobileNet_V2_Weights.IMAGENET1K_V1.url, 0.01),
-}
-WRITE_ERROR, NO_RANGES = 23, 33  # of curl's exit codes
+CATALOGUE = RESOURCES / "downloads.ini"
+GOOGLE_NEWS = "word2vec-google-news-300"
+EXCERPT = "wordvectors.txt"  # of it, where the lite profile looks for word vectors
+NO_SPACE = 23  # curl's exit code when it cannot write
+NO_RANGES = 33  # when the server sends a file from its beginning only
 
 
-@dataclass(frozen=True)
+def _places(root: Path) -> dict[str, Path]:
+    """Where the readers look for what may lie in several places."""
+    import gensim.downloader
+
+    return {
+        "sbd": sbd_folder(root) or root / "sbd",
+        "context": context_folder(root),
+        "lists": context_list(root, "train").parent,
+        "gensim": Path(gensim.downloader.BASE_DIR),
+    }
+
+
 class Item:
-    """Something to have on disk.
+    """Something to have on disk, as `downloads.ini` lists it.
 
     Attributes:
-        urls: where it may be had, tried in order; path: where the download goes; gb: its size.
-        ready: whether all of it is there.
-        unpack: for an archive, what its members match and where below the data folder each goes.
-        md5, sha256: published checksums; of the second its first digits are enough.
+        urls: where it may be had, tried in order; gb: its size.
+        path: where the download goes; part: where what has come of it so far is.
     """
 
-    name: str
-    urls: tuple[str, ...]
-    path: Path
-    gb: float
-    ready: Callable[[], bool]
-    unpack: tuple[str, str] | None = None
-    md5: str | None = None
-    sha256: str = ""
+    def __init__(self, name: str, row: Mapping[str, str], root: Path):
+        self.name = name
+        self.root = root
+        self.row = row
+        self.urls = row["url"].split()
+        self.path = self._paths("file")[0]
+        self.part = self.path.with_name(f"{self.path.name}.part")
+        self.gb = float(row["gb"])
+
+    def _paths(self, key: str) -> list[Path]:
+        places = _places(self.root)
+        return [self.root / part.format(**places) for part in self.row.get(key, "").split()]
+
+    def ready(self) -> bool:
+        """Whether it is there already, all of it."""
+        if any(path.is_file() for path in self._paths("instead")):
+            return True
+        try:
+            ids = {i for path in self._paths("lists") for i in read_ids(path)}
+        except ZS3Error:
+            return False
+        held = [{file.stem for file in p.parent.glob(p.name)} for p in self._paths("holds")]
+        return bool(ids) and all(ids <= names for names in held)
 
     def published(self, path: Path) -> bool:
         """Whether a file is the one that is published, as far as its checksum is known."""
-        return check_integrity(path, self.md5) and (
-            not self.sha256 or file_hash(path).startswith(self.sha256)
-        )
+        digits = self.row.get("sha256", "")
+        same = not digits or file_hash(path).startswith(digits)
+        return same and check_integrity(path, self.row.get("md5"))
 
+    def get(self, *, retries: int = 3) -> None:
+        """Fetch it, unless its file was put there by hand, and put it in place.
 
-def _all_there(lists: Iterable[Path], folders: dict[Path, str]) -> bool:
-    """Whether each image that the lists name has a file of some suffix in each folder."""
-    try:
-        ids = {i for path in lists for i in read_ids(path)}
-    except ZS3Error:
-        return False
-    found = ({file.stem for file in folder.glob(f"*{end}")} for folder, end in folders.items())
-    return bool(ids) and all(ids <= names for names in found)
+        Raises OSError where it cannot be had, ZS3Error on another file than the published one.
+        """
+        if self.path.is_file() and not self.published(self.path):
+            raise ZS3Error(f"{self.path} is not the file of {self.urls[0]} (checksum): remove it")
+        for url in self.urls:
+            if self.path.is_file():
+                break
+            try:
+                self._fetch(url, retries)
+            except (OSError, ZS3Error):
+                if url == self.urls[-1]:
+                    raise
+        if "unpack" in self.row:
+            unpack(self.path, self.root, *self.row["unpack"].split())
+            if not self.ready():
+                raise ZS3Error(f"{self.path} lacks files of {self.name}: is it as published?")
+            self.path.unlink()
 
-
-def _voc(root: Path) -> list[Item]:
-    """VOC 2012 without its boxes and instance masks, and SBD, which SegmentationClassAug spares."""
-    kit = root / "VOCdevkit" / "VOC2012"
-    lists = kit / "ImageSets" / "Segmentation"
-    sbd = sbd_folder(root) or root / "sbd"
-    spared = (lists / "train_aug.txt").is_file
-    year = DATASET_YEAR_DICT["2012"]
-    return [
-        Item(
-            name="VOC 2012",
-            urls=(year["url"],),
-            path=root / "downloads" / year["filename"],
-            gb=2.0,
-            ready=lambda: _all_there(
-                [lists / "train.txt", lists / "val.txt"],
-                {kit / "JPEGImages": ".jpg", kit / "SegmentationClass": ".png"},
-            ),
-            unpack=(
-                r"VOCdevkit/VOC2012/(ImageSets/Segmentation|JPEGImages|SegmentationClass)/[^/]+",
-                r"\g<0>",
-            ),
-            md5=year["md5"],
-        ),
-        Item(
-            name="SBD's train_noval.txt",
-            urls=(SBDataset.voc_train_url, SBD_LIST_URL),
-            path=sbd / SBD_LIST,
-            gb=0.0,
-            ready=lambda: spared() or (sbd / SBD_LIST).is_file(),
-            md5=SBDataset.voc_split_md5,
-        ),
-        Item(
-            name="SBD",
-            urls=(SBDataset.url,),
-            path=root / "downloads" / SBDataset.filename,
-            gb=1.4,
-            ready=lambda: (
-                spared() or _all_there([sbd / SBD_LIST], {sbd / "img": ".jpg", sbd / "cls": ".mat"})
-            ),
-            unpack=(r"benchmark_RELEASE/dataset/((img|cls)/[^/]+)", r"sbd/\1"),
-            md5=SBDataset.md5,
-        ),
-    ]
-
-
-def _context(root: Path) -> list[Item]:
-    """VOC 2010's pictures and lists, and Pascal-Context's annotations, which have no checksum."""
-    year = DATASET_YEAR_DICT["2010"]
-
-    def has(folder: Path, suffix: str) -> bool:
-        return _all_there([context_list(root, part) for part in ("train", "val")], {folder: suffix})
-
-    return [
-        Item(
-            name="VOC 2010's pictures",
-            urls=(year["url"],),
-            path=root / "downloads" / year["filename"],
-            gb=1.3,
-            ready=lambda: has(root / "VOCdevkit" / "VOC2010" / "JPEGImages", ".jpg"),
-            unpack=(r"VOCdevkit/VOC2010/(ImageSets/Main|JPEGImages)/[^/]+", r"\g<0>"),
-            md5=year["md5"],
-        ),
-        Item(
-            name="Pascal-Context",
-            urls=(CONTEXT_URL,),
-            path=root / "downloads" / "pascal-context-trainval.tar.gz",
-            gb=0.1,
-            ready=lambda: has(context_folder(root) / "trainval", ".mat"),
-            unpack=(r"(?:.*/)?(?!\._)([^/]+\.mat)", r"context/trainval/\1"),
-        ),
-    ]
-
-
-def words_file() -> Path:
-    """Where gensim's downloader keeps Google News' vectors: GENSIM_DATA_DIR, or ~/gensim-data."""
-    import gensim.downloader
-
-    return Path(gensim.downloader.BASE_DIR) / WORDS / f"{WORDS}.gz"
+    def _fetch(self, url: str, retries: int) -> None:
+        """Download it whole and as published, or not at all."""
+        print(f"{self.name} from {url}", flush=True)
+        begun = self.part.is_file()
+        curl(url, self.part, retries)
+        if begun and not self.published(self.part):  # an earlier call may have left another file
+            self.part.unlink()
+            curl(url, self.part, retries)
+        if not self.published(self.part):
+            self.part.unlink()
+            wanted = self.row.get("md5") or self.row["sha256"]
+            raise ZS3Error(f"{url} sent a file without the checksum {wanted}: try again later")
+        self.part.replace(self.path)
 
 
 def catalogue(profile: str, datasets: Iterable[str], root: Path) -> list[Item]:
-    """What a profile needs for these datasets below `root`, in the order it is fetched.
-
-    Raises ZS3Error on a profile or dataset that needs no download.
-    """
-    sources = {"voc": _voc, "context": _context}
-    if profile not in WEIGHTS or not set(datasets) <= set(sources):
-        raise ZS3Error(
-            f"nothing to download for profile {profile}, {' '.join(datasets)}: there are "
-            f"{', '.join(WEIGHTS)} of {', '.join(sources)}"
-        )
-    backbone, url, gb = WEIGHTS[profile]
-    weights = root / "weights" / f"{backbone}_imagenet.pth"
-    words = words_file()
-    excerpt = root / "wordvectors.txt"
-    digits = url.rpartition("-")[2].removesuffix(".pth")  # torchvision's names end in a SHA-256
-    words_url = (
-        f"https://github.com/RaRe-Technologies/gensim-data/releases/download/{WORDS}/{WORDS}.gz"
-    )
-    return [
-        *(item for name in datasets for item in sources[name](root)),
-        Item(backbone, (url,), weights, gb, weights.is_file, sha256=digits),
-        Item(
-            WORDS,
-            (words_url,),
-            words,
-            1.74,
-            lambda: words.is_file() or (profile == "lite" and excerpt.is_file()),
-            md5=WORDS_MD5,
-        ),
-    ]
+    """What a profile needs for these datasets below `root`, in the order it is fetched."""
+    rows = ConfigParser(interpolation=None)
+    rows.read_string(read_text(CATALOGUE))
+    needs = {profile, *datasets}
+    uses = {name: set(rows[name]["for"].split()) for name in rows.sections()}
+    if unknown := needs - set().union(*uses.values()):
+        raise ZS3Error(f"nothing can be downloaded for {', '.join(unknown)}: put its files by hand")
+    if profile == "lite" and (root / EXCERPT).is_file():
+        del uses[GOOGLE_NEWS]
+    return [Item(name, rows[name], root) for name in uses if uses[name] & needs]
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _curl(url: str, part: Path, retries: int) -> None:
-    """Fill `part` to its end, as long as every attempt gets further than those before.
+def curl(url: str, part: Path, retries: int) -> None:
+    """Fill `part` to its end, as long as each attempt gets further than those before.
 
-    Raises OSError where the server cannot be reached or has no such file.
+    Raises OSError where there is no such file or no curl, ZS3Error where it cannot be written.
     """
-    command = [
-        "curl",
-        "-C",
-        "-",
-        "--retry",
-        str(retries),
-        "--connect-timeout",
-        "20",
-        "-L",
-        "--fail",
-    ]
-    command += ["-o", str(part), "--write-out", "%{errormsg}", url]
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(part.parent, error) from error
+    command = ["curl", "-C", "-", "--retry", str(retries), "--connect-timeout", "20", "-L"]
+    command += ["--fail", "-o", str(part), "--write-out", "%{http_code} %{errormsg}", url]
     furthest = _size(part)
     while True:
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         except FileNotFoundError:
             raise OSError("curl is not installed") from None
-        if done.returncode == 0:
+        status, _, reason = done.stdout.strip().partition(" ")
+        if done.returncode == 0 or status == "416":  # nothing is left to send
             return
-        if done.returncode == WRITE_ERROR:
-            raise unwritable(part, OSError(done.stdout or "curl cannot write"))
-        if done.returncode == NO_RANGES:  # this server sends a file from its beginning only
+        reason = reason or f"curl ended with {done.returncode}"
+        if done.returncode == NO_SPACE:
+            raise unwritable(part, OSError(reason))
+        if done.returncode == NO_RANGES:
             part.unlink(missing_ok=True)
         elif _size(part) <= furthest:
-            raise OSError(done.stdout.strip() or f"curl ended with {done.returncode}")
+            raise OSError(reason)
         furthest = max(furthest, _size(part))
 
 
-def fetch(item: Item, url: str, *, retries: int = 3) -> None:
-    """Download `item.path` whole and as published; what has come of it so far stays in `.part`.
-
-    Raises OSError where it cannot be had, ZS3Error on a wrong checksum or a disk that is full.
-    """
-    part = item.path.with_name(f"{item.path.name}.part")
-    begun = part.is_file()
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(part.parent, error) from error
-    _curl(url, part, retries)
-    if begun and not item.published(part):  # what an earlier call left may be of another file
-        part.unlink()
-        _curl(url, part, retries)
-    if not item.published(part):
-        part.unlink()
-        raise ZS3Error(
-            f"{url} sent a file whose checksum is not the published "
-            f"{item.md5 or item.sha256}: it was removed, try again later"
-        )
-    part.replace(item.path)
-
-
-def unpack(archive: Path, root: Path, members: tuple[str, str]) -> None:
+def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
     """Unpack the members of a tar archive that match; files that are there stay as they are.
+
+    Arguments:
+        pattern, place: what a member's whole name matches, and its place below `root`.
 
     Raises ZS3Error where the archive is damaged, or holds a member that points outside of it.
     """
@@ -257,10 +174,11 @@ def unpack(archive: Path, root: Path, members: tuple[str, str]) -> None:
 
     def placed(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
         member = tarfile.data_filter(member, folder)  # those left out are checked as well
-        match = re.fullmatch(members[0], member.name.removeprefix("./"))
-        if not match or not member.isfile() or (root / match.expand(members[1])).exists():
+        match = re.fullmatch(pattern, member.name.removeprefix("./"))
+        target = match.expand(place) if match and member.isfile() else None
+        if target is None or (root / target).exists():
             return None
-        return member.replace(name=match.expand(members[1]), deep=False)
+        return member.replace(name=target, deep=False)
 
     try:
         with tarfile.open(archive) as tar:
@@ -269,76 +187,42 @@ def unpack(archive: Path, root: Path, members: tuple[str, str]) -> None:
             target = root / file.relative_to(aside)
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
-    except tarfile.FilterError as error:
-        raise ZS3Error(
-            f"{archive} may not be unpacked ({error}): it is not the published"
-        ) from error
     except Exception as error:  # tarfile, gzip and zlib raise many kinds on a damaged archive
-        raise ZS3Error(
-            f"{archive} cannot be unpacked ({error}): remove it and try again"
-        ) from error
+        raise ZS3Error(f"{archive} cannot be unpacked ({error}): remove it, try again") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def get(item: Item, root: Path, *, retries: int = 3) -> None:
-    """Fetch an item, unless its file was put there by hand, and put it in place."""
-    if item.path.is_file() and not item.published(item.path):
-        raise ZS3Error(
-            f"{item.path} is not the file of {item.urls[0]} (by its checksum): remove it"
-        )
-    for url in item.urls:
-        if item.path.is_file():
-            break
-        try:
-            fetch(item, url, retries=retries)
-        except (OSError, ZS3Error):
-            if url == item.urls[-1]:
-                raise
-    if item.unpack:
-        unpack(item.path, root, item.unpack)
-        if not item.ready():
-            raise ZS3Error(
-                f"{item.path} was unpacked, but files of {item.name} are missing: is it as published?"
-            )
-        item.path.unlink()
-
-
-def plan(items: list[Item]) -> None:
-    """Print what is missing, its size and address; ZS3Error where a disk has not the space."""
-    needs: dict[int, tuple[Path, float]] = {}
+def plan(items: list[Item], root: Path) -> None:
+    """Print what is missing, its size and address; ZS3Error where the disk has not the space."""
+    need = 0.0
     for item in items:
         print(f"  {item.name}: {item.gb:.2f} GB to download from {item.urls[0]}", flush=True)
-        place = next(folder for folder in item.path.parents if folder.exists())
-        come = _size(item.path) + _size(item.path.with_name(f"{item.path.name}.part"))
-        more = max(0.0, item.gb - come / 1e9) + (item.gb if item.unpack else 0.0)
-        device = place.stat().st_dev
-        needs[device] = (place, needs.get(device, (place, 0.0))[1] + more)
-    for place, need in needs.values():
-        free = shutil.disk_usage(place).free / 1e9
-        if free < need:
-            raise ZS3Error(
-                f"about {need:.1f} GB are needed on the disk of {place} and {free:.1f} GB are free"
-            )
+        come = _size(item.path) + _size(item.part)
+        need += max(0.0, item.gb - come / 1e9) + item.gb * ("unpack" in item.row)
+    disk = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(disk).free / 1e9
+    if free < need:
+        raise ZS3Error(f"{need:.1f} GB are needed in {root} and {free:.1f} GB are free there")
 
 
-def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool = False) -> None:
-    """Download what a profile needs; with `only_list` just say what is missing.
+def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool = False) -> str:
+    """Download what a profile needs, or with `only_list` just list it; says where it is.
 
     Raises ZS3Error, after everything that can be had is there, with one line that names each
     missing file, its address and where to put it; at once where the disk has not the space.
     """
     root = Path(root)
-    missing = [item for item in catalogue(profile, list(datasets), root) if not item.ready()]
+    missing = [item for item in catalogue(profile, datasets, root) if not item.ready()]
     print("Missing:" if missing else "Everything is there.")
-    plan(missing)
+    plan(missing, root)
+    if only_list:
+        return "Nothing was downloaded."
     failures = []
-    for item in () if only_list else missing:
-        if item.ready():  # with what came before it
-            continue
-        try:
-            # Without a network one server is not waited for as long as the next.
-            get(item, root, retries=0 if failures else 3)
+    for item in missing:
+        try:  # where one server cannot be reached there may be no network: wait less for the others
+            if not item.ready():  # with what came before it
+                item.get(retries=0 if failures else 3)
         except OSError as error:
             failures.append(f"{item.urls[0]} -> {item.path} ({error})")
         except ZS3Error as error:
@@ -348,9 +232,8 @@ def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool =
             f"{len(failures)} of {len(missing)} could not be had; put the files by hand where the "
             f"arrows point, then run this again: {'; '.join(failures)}"
         )
-    excerpt = root / "wordvectors.txt"
-    if profile == "lite" and not only_list and not excerpt.is_file():
-        vectors = read(words_file(), words=class_words())
-        with atomic_write(excerpt) as file:
+    if profile == "lite" and not (root / EXCERPT).is_file():
+        vectors = words.read(words.locate(GOOGLE_NEWS), words=words.class_words())
+        with atomic_write(root / EXCERPT) as file:
             vectors.save_word2vec_format(file.fileno())
-    print(f"Data: {root}")
+    return f"Data: {root}"

@@ -40,14 +40,9 @@ def _reading(path: Path, what: str) -> Iterator[None]:
 class SegmentationData:
     """Images with one label map each.
 
-    Arguments:
-        files: (id, image file, mask file) of every image; source: the list that names them.
-
-    Attributes:
-        names: class names; a label map holds indices into them, or 255. A subclass sets them.
-        ids, images, masks: image ids and the two files of each.
-
-    Raises ZS3Error where there is no image, one comes twice or a file is missing.
+    A subclass sets `names`, the classes that a label map's numbers mean, and hands over `files`,
+    (id, image file, mask file) of every image, and the list that names them as `source`. They
+    become the attributes `ids`, `images` and `masks`.
     """
 
     names: tuple[str, ...]
@@ -103,10 +98,8 @@ class SegmentationData:
         image = self.load_image(i)
         mask = self.load_mask(i)
         if image.size != mask.shape[::-1]:
-            size = (
-                f"{mask.shape[1]} x {mask.shape[0]} pixels and not {image.width} x {image.height}"
-            )
-            raise ZS3Error(f"{self.masks[i]} has {size} as its image: give both one size")
+            sizes = f"{self.images[i].name} is {image.width} x {image.height}: make both one size"
+            raise ZS3Error(f"{self.masks[i]} is {mask.shape[1]} x {mask.shape[0]} pixels, {sizes}")
         return image, mask
 
     @cached_property
@@ -146,7 +139,7 @@ def _base(root: str | Path, year: str) -> Path:
 
 
 def sbd_folder(base: Path) -> Path | None:
-    """The folder with SBD's `img/`, `cls/` and `train_noval.txt`; None where there is no SBD."""
+    """The folder with SBD's `img/`, `cls/` and list; None where there is no SBD."""
     return next((base / place for place in SBD if (base / place / "cls").is_dir()), None)
 
 
@@ -159,14 +152,14 @@ class VOC(SegmentationData):
 
     names = VOC_CLASSES
 
-    def __init__(self, root: str | Path, part: str, *, extras: bool = True):
+    def __init__(self, root: str | Path, part: str):
         base = _base(root, "2012")
         kit = base / "VOCdevkit" / "VOC2012"
         lists = kit / "ImageSets" / "Segmentation"
         pictures = kit / "JPEGImages"
         source = lists / f"{part}.txt"
         files = pair(read_ids(source), pictures, kit / "SegmentationClass", ".png")
-        if part == "train" and extras:
+        if part == "train":
             known = {*read_ids(source), *read_ids(lists / "val.txt")}
             more = []
             if (lists / "train_aug.txt").is_file():
@@ -200,9 +193,9 @@ def context_folder(base: Path) -> Path:
 
 
 class Context(SegmentationData):
-    """Pascal-Context: `.mat` files of 459 labels, mapped by name to 59 classes.
+    """Pascal-Context: `.mat` files of 459 labels; those but 59 classes are background.
 
-    Every other label is background. Where `labels.txt` is missing, the official list is taken.
+    Where `labels.txt` is missing, the official list is taken.
     """
 
     names = CONTEXT_CLASSES
@@ -222,8 +215,10 @@ class Context(SegmentationData):
         lines = (line.partition(":") for line in read_text(path).splitlines())
         number = {name.strip(): int(n) for n, _, name in lines if n.strip().isdigit()}
         official = [CONTEXT_LABEL_OF.get(name, name) for name in CONTEXT_CLASSES[1:]]
-        if sorted(number.values()) != list(range(1, 460)) or not number.keys() >= {*official}:
-            raise ZS3Error(f"{path} lists {len(number)} labels: take Pascal-Context's list of 459")
+        lost = [name for name in official if name not in number]
+        if lost or sorted(number.values()) != list(range(1, 460)):
+            why = f"lists {len(number)} labels, of the classes' without {lost}"
+            raise ZS3Error(f"{path} {why}: take Pascal-Context's list, numbered 1 to 459")
         table = np.array([VOID] + [0] * 459, np.uint8)
         table[[number[name] for name in official]] = np.arange(1, len(CONTEXT_CLASSES))
         return table
@@ -231,8 +226,8 @@ class Context(SegmentationData):
     def read_mask(self, path: Path) -> np.ndarray:
         with _reading(path, "Pascal-Context's LabelMap"):
             labels = loadmat(path)["LabelMap"]
-            if labels.max(initial=0) > 459:
-                raise ValueError(f"it holds label {labels.max()}, the last one is 459")
+            if labels.ndim != 2 or labels.max(initial=0) > 459:
+                raise ValueError(f"label {labels.max()}, {labels.ndim} dimensions")
             return self._to_class[labels.astype(np.int64)]
 
 

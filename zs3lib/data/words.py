@@ -44,7 +44,7 @@ def class_words(*names: str) -> set[str]:
     return {word for name in classes for spelling in candidates(name) for word in spelling}
 
 
-def _file(source: str) -> Path:
+def locate(source: str) -> Path:
     """The file behind `source`; a model of gensim's downloader is fetched by it if need be."""
     path = Path(source)
     if not path.exists() and path.suffix == "" and "/" not in source:
@@ -142,12 +142,13 @@ def _excerpt(path: Path, words: set[str], folder: Path) -> Path:
 def _nearest(path: Path, name: str) -> str:
     """The end of an error's line: words near to `name` by spelling, and to its known parts."""
     vectors = read(path, limit=200_000)
+    vocabulary = [word for word in vectors.index_to_key if word]
     parts = name.lower().replace("_", " ").split()
     known = [part for part in parts if part in vectors]
     unknown = [part for part in parts if part not in vectors]
     hints = [f": '{part}' is unknown" for part in unknown if len(parts) > 1]
     for part in dict.fromkeys((name, *unknown)):
-        if near := difflib.get_close_matches(part, vectors.index_to_key, 3):
+        if near := difflib.get_close_matches(part, vocabulary, 3):
             hints.append(f"; nearest spellings there: {', '.join(near)}")
             break
     if known and unknown:
@@ -156,14 +157,19 @@ def _nearest(path: Path, name: str) -> str:
     return "".join(hints)
 
 
-def _check(table: np.ndarray, names: tuple[str, ...], source: str) -> None:
+def _scaled(table: np.ndarray, names: tuple[str, ...], source: str, norm: str) -> np.ndarray:
+    """The vectors at their length; ZS3Error on values that are not finite or all 0."""
     finite = np.isfinite(table).all(1)
-    for problem, bad in (("are not finite", ~finite), ("are all 0", ~table.any(1))):
+    for problem, bad in (("not finite", ~finite), ("all 0", ~table.any(1))):
         if bad.any():
             lost = ", ".join(np.array(names)[bad])
             raise ZS3Error(
-                f"word vectors {source} hold values that {problem} for {lost}: use a whole file"
+                f"word vectors {source} are {problem} for {lost}: use a file that is whole"
             )
+    if norm == "none":
+        return table
+    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+    return unit * np.sqrt(table.shape[1]) if norm == "noise" else unit
 
 
 def load_word_vectors(
@@ -173,17 +179,15 @@ def load_word_vectors(
 
     Arguments:
         source: a word2vec file (text or binary, gzipped or not) or a name in gensim's downloader.
-            Gensim's own `.kv` is a pickle and is refused.
         norm: "unit" (L2 norm 1), "noise" (sqrt(dim), as long as the generator's noise) or "none".
         cache: where the few words of a large file are kept (`words/`), so that it is read once.
         dim: the length every vector must have.
 
     Returns: vectors (len(names), dim) float32, and {class name: what was looked up instead}.
 
-    Raises ZS3Error on a missing or malformed file, a wrong dimension, a name without a vector, a
-    value that is not finite, a vector of zeros.
+    Raises ZS3Error on a file that is missing or malformed and on a name without a good vector.
     """
-    path = _file(source)
+    path = locate(source)
     large = path.stat().st_size > LARGE
     vectors = read(_excerpt(path, class_words(*names), Path(cache, "words")) if large else path)
     if vectors.vector_size != dim:
@@ -199,10 +203,5 @@ def load_word_vectors(
         rows.append(np.mean([vectors[word] for word in known[0]], axis=0))
         if known[0] != (name,):
             substitutions[name] = " + ".join(known[0])
-    table = np.stack(rows).astype(np.float32)
-    _check(table, names, source)
-    if norm != "none":
-        table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
-    if norm == "noise":
-        table *= np.sqrt(dim)
-    return table, substitutions
+    table = _scaled(np.stack(rows).astype(np.float32), names, source, norm)
+    return table.astype(np.float32), substitutions

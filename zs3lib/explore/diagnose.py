@@ -177,24 +177,26 @@ def reasons(run: FinishedRun, method: str, real: Features, generated: Features) 
     """
     table = words_and_iou(run, [method]).rename(columns={method: "IoU"})
     shares = confusion(run, method)
-    columns = ["taken for", "share", "MMD", "mean distance"]
     rows = {}
     for c, name in zip(run.split.unseen, run.split.unseen_names):
         others = shares.loc[name].drop(name).dropna()
-        row = [others.idxmax(), others.max()] if len(others) else ["", np.nan]
+        row = {"taken for": "", "share": np.nan, "MMD": np.nan, "mean distance": np.nan}
+        if len(others):
+            row |= {"taken for": others.idxmax(), "share": others.max()}
         if c in real:
-            apart = real[c].mean(0) - generated[c].mean(0)
-            row += [float(mmd(real[c], generated[c])), float(apart.norm())]
+            row["MMD"] = float(mmd(real[c], generated[c]))
+            row["mean distance"] = float((real[c].mean(0) - generated[c].mean(0)).norm())
         rows[name] = row
-    table = table.join(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
+    table = table.join(pd.DataFrame.from_dict(rows, orient="index"))
     for column, features in {"recognised": generated, "found": real}.items():
         scored = confidences(run, method, features)
         right = scored["predicted"] == scored["class"]
         table[column] = 100 * right.groupby(scored["class"]).mean()
     lost = np.where(table["found"] < FOUND, "generated unlike real", "")
     table["fails at"] = np.where(table["recognised"] < RECOGNISED, "telling words apart", lost)
-    order = ["IoU", "taken for", "share", "nearest", "similarity", *columns[2:]]
-    return table[[*order, "recognised", "found", "fails at"]].sort_values("IoU")
+    first = ["IoU", "taken for", "share"]
+    order = [*first, *table.columns.drop([*first, "distance"])]
+    return table[order].sort_values("IoU")
 
 
 def _result(run: FinishedRun, method: str) -> dict:

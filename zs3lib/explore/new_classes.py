@@ -19,8 +19,7 @@ from ..data.augment import validation_input
 from ..data.words import load_word_vectors
 from ..errors import ZS3Error
 from ..finished import FinishedRun, open_run
-from ..method.evaluate import upsample
-from ..method.features import extract
+from ..method.features import extract, upsample
 from ..method.generator import Head
 from ..method.stage1 import poly
 from .prediction import Prediction, open_picture

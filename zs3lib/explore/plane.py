@@ -6,16 +6,12 @@ plus spread. The same `Trainer` that learns from a backbone's features learns he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..classes import Split
-from ..method.generator import Head
 from ..method.methods import METHODS
-from ..method.stage2 import Stage2, Trainer
+from ..method.stage2 import Trainer
 from ..seeds import stream
 
 WORDS = {  # (how furry, how big), from -1 to 1
@@ -51,7 +47,7 @@ def real_features(c: int, n: int, *, seed: int = 0) -> Tensor:
 
 
 class Images:
-    """A source of batches for `Stage2`, as a `FeatureCache` is: n images of 8 x 8 cells.
+    """Batches for `Trainer`, as a `FeatureCache` gives them: n images of 8 x 8 cells.
 
     Background above, one object at the lower left and another at the lower right. Every class but
     background is in as many images as any other. Unseen objects are in some, with their true
@@ -81,18 +77,24 @@ class Images:
         for rows in torch.randperm(len(self.labels), generator=random).split(self.batch_size):
             yield self.features[rows], self.labels[rows]
 
-    def ids(self, epoch: int, step: int) -> list[str]:
-        """Nothing has a name here."""
-        return []
 
+def train(
+    method: str, images: Images, settings, epochs: range, start: Trainer | None = None
+) -> Trainer:
+    """Train one method as stage 2 does, without history and checkpoints.
 
-def train(methods: Sequence[str], images: Images, settings, epochs: int) -> dict[str, Head]:
-    """The heads of some methods after so many epochs of stage 2 from the start, in eval mode."""
-    count = settings.stage2_epochs * images.batches
-    trainers = {
-        name: Trainer(METHODS[name], words(), split(), settings, steps=count) for name in methods
-    }
-    stage = Stage2(trainers, images)
-    for _ in range(epochs):
-        stage.train_epoch(tqdm(disable=True))
-    return {name: trainer.head.eval() for name, trainer in trainers.items()}
+    Arguments:
+        settings: a `zs3lib.Settings` with `feature_dim` 2.
+        epochs: which ones; start: the trainer that went before, which stays as it is.
+    """
+    steps = settings.stage2_epochs * images.batches
+    trainer = Trainer(METHODS[method], words(), split(), settings, steps=steps)
+    if start:
+        trainer.load_state_dict(start.state_dict())
+    for epoch in epochs:
+        trainer.recursing = trainer.method.recursive and epoch >= settings.warmup_epochs
+        for n, (features, labels) in enumerate(images.epoch(epoch)):
+            torch.manual_seed(stream(settings.seed, 21, epoch, n))
+            trainer.step(trainer.batch(features, labels))
+    trainer.head.eval()
+    return trainer

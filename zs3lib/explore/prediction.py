@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,9 @@ def open_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
     try:
         opened = image
         if not isinstance(image, Image.Image):
-            opened = Image.open(Path(image).expanduser())
+            with warnings.catch_warnings():  # PIL warns of large photographs
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                opened = Image.open(Path(image).expanduser())
             # A JPEG is read at a fraction of its size where that is enough.
             enough = 2 * LONGEST / max(opened.size)
             opened.draft(None, [1 + int(enough * side) for side in opened.size])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.augment import validation_input
 from ..finished import FinishedRun
-from ..method.evaluate import evaluate
-from ..method.generator import Head
-from ..method.metrics import class_iou
+from ..method.evaluate import predict
+from ..method.metrics import class_iou, confusion_matrix
 from ..toy.strangers import picture
-from .new_classes import WEIGHT, add_classes, fit
+from .new_classes import WEIGHT, Segmenter, add_classes, fit
 from .statistics import cosine_similarity
 
 
@@ -32,7 +32,7 @@ def trial(
 
     Returns: one row per word, IoU in percent over all pixels of its pictures:
         "its word vector": the class added by `add_classes`.
-        "a random vector": the same, from a random vector as long as the word's. Chance.
+        "a random vector": the same, from a random vector as long as a word's. Chance.
         "renamed": no generator; what the run takes for the known class nearest in meaning,
             "nearest", renamed.
         "known before", "known after": mean IoU, on the same pictures, of the known classes in
@@ -41,42 +41,47 @@ def trial(
     """
     rows = {}
     head = run.heads[method]
-    chance = None
+    drawn = torch.randn(1, head.words.shape[1], generator=torch.Generator().manual_seed(seed))
+    random = drawn * head.words.norm(dim=1).mean().cpu() / drawn.norm()
+    chance, _ = fit(head, random, weight=weight or WEIGHT)
     for word in words:
         segmenter = add_classes(run, word, method=method, weight=weight)
-        names = segmenter.names
-        new = len(names) - 1
-        cosines = cosine_similarity(segmenter.vectors, names).iloc[new, 1:new]
-        if chance is None:
-            chance = _chance(head, segmenter.vectors[new:], weight or WEIGHT, seed)
         classifiers = {"known": head.classifier, "word": segmenter.classifier, "chance": chance}
-        images = []
-        for index in range(count):
-            image, labels = picture([word], names, index, seed=seed)
-            image = validation_input(Image.fromarray(image), run.settings)
-            images.append((image, torch.from_numpy(labels)))
-        confusion = evaluate(
-            run.model, classifiers, images, classes=len(names), settings=run.settings
-        )
-        iou = {name: 100 * class_iou(matrix.numpy()) for name, matrix in confusion.items()}
-        # Every pixel that is taken for the nearest class is called by the word.
-        renamed = confusion["known"].clone()
-        renamed[:, new] = renamed[:, names.index(cosines.idxmax())]
-        renamed[:, names.index(cosines.idxmax())] = 0
-        there = confusion["word"].sum(1)[:new] > 0
-        rows[word] = {
-            "its word vector": iou["word"][new],
-            "a random vector": iou["chance"][new],
-            "renamed": 100 * class_iou(renamed.numpy())[new],
-            "nearest": cosines.idxmax(),
-            "known before": iou["known"][:new][there].mean(),
-            "known after": iou["word"][:new][there].mean(),
-            "taken for": names[int(confusion["word"][new].argmax())],
-        }
+        pictures = [picture([word], segmenter.names, index, seed=seed) for index in range(count)]
+        rows[word] = _scores(segmenter, _confusions(run, classifiers, pictures))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("word")
 
 
-def _chance(head: Head, vector: Tensor, weight: float, seed: int) -> nn.Linear:
-    """A classifier whose new class comes from a random direction as long as `vector`, (1, D)."""
-    drawn = torch.randn(vector.shape, generator=torch.Generator().manual_seed(seed))
-    return fit(head, drawn * (vector.norm() / drawn.norm()), weight=weight)[0]
+def _confusions(
+    run: FinishedRun, classifiers: Mapping[str, nn.Linear], pictures: Sequence[tuple]
+) -> dict[str, np.ndarray]:
+    """One confusion matrix over all pictures for each classifier, (C, C) with the new class."""
+    classes = classifiers["word"].out_features
+    confusion = dict.fromkeys(classifiers, 0)
+    for image, labels in pictures:
+        image = validation_input(Image.fromarray(image), run.settings)
+        found = predict(run.model, classifiers, image, labels.shape, run.settings)
+        for name, labelled in found.items():
+            matrix = confusion_matrix(torch.from_numpy(labels), labelled.cpu(), classes)
+            confusion[name] = confusion[name] + matrix.numpy()
+    return confusion
+
+
+def _scores(segmenter: Segmenter, confusion: dict[str, np.ndarray]) -> dict:
+    """A row of `trial`."""
+    names = segmenter.names
+    new = len(names) - 1
+    nearest = int(cosine_similarity(segmenter.vectors, names).iloc[new, 1:new].argmax()) + 1
+    renamed = confusion["known"].copy()
+    renamed[:, [nearest, new]] = renamed[:, [new, nearest]]  # its pixels are called by the word
+    there = confusion["word"].sum(1)[:new] > 0
+    iou = {name: 100 * class_iou(matrix) for name, matrix in confusion.items()}
+    return {
+        "its word vector": iou["word"][new],
+        "a random vector": iou["chance"][new],
+        "renamed": 100 * class_iou(renamed)[new],
+        "nearest": names[nearest],
+        "known before": iou["known"][:new][there].mean(),
+        "known after": iou["word"][:new][there].mean(),
+        "taken for": names[int(confusion["word"][new].argmax())],
+    }

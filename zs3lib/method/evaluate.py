@@ -5,41 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .deeplab import DeepLabV3Plus
-from .features import extract
+from .features import predict
 from .metrics import confusion_matrix
-
-
-def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
-    """Logits of each pixel, (h, w, C) float -> (C, H, W)."""
-    batch = logits.permute(2, 0, 1)[None]
-    return F.interpolate(batch, size, mode="bilinear", align_corners=align_corners)[0]
-
-
-def predict(
-    network: DeepLabV3Plus,
-    classifiers: Mapping[str, nn.Linear],
-    image: Tensor,
-    size: tuple[int, int],
-    settings,
-) -> dict[str, Tensor]:
-    """The most likely class of each pixel by each classifier, (H, W) uint8.
-
-    Arguments:
-        image: (1, 3, h, w) float32, resized and normalised as for validation.
-        size: (H, W) of the label map.
-    """
-    features = extract(network, image, settings)[0].float()
-    corners = settings.align_corners
-    with torch.inference_mode():
-        return {
-            name: upsample(classifier(features), size, align_corners=corners).argmax(0).byte()
-            for name, classifier in classifiers.items()
-        }
 
 
 def evaluate(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import ZS3Error
@@ -25,6 +27,34 @@ def extract(network: DeepLabV3Plus, images: Tensor, settings) -> Tensor:
     images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
     with torch.inference_mode(), autocast(device, settings.amp):
         return network.features(images).permute(0, 2, 3, 1).half()
+
+
+def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Logits of each pixel, (h, w, C) float -> (C, H, W)."""
+    batch = logits.permute(2, 0, 1)[None]
+    return F.interpolate(batch, size, mode="bilinear", align_corners=align_corners)[0]
+
+
+def predict(
+    network: DeepLabV3Plus,
+    classifiers: Mapping[str, nn.Linear],
+    image: Tensor,
+    size: tuple[int, int],
+    settings,
+) -> dict[str, Tensor]:
+    """The most likely class of each pixel by each classifier, (H, W) uint8.
+
+    Arguments:
+        image: (1, 3, h, w) float32, resized and normalised as for validation.
+        size: (H, W) of the label map.
+    """
+    features = extract(network, image, settings)[0].float()
+    corners = settings.align_corners
+    with torch.inference_mode():
+        return {
+            name: upsample(classifier(features), size, align_corners=corners).argmax(0).byte()
+            for name, classifier in classifiers.items()
+        }
 
 
 def cell_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -37,7 +37,7 @@ def mmd(
     """Maximum mean discrepancy between real features and generated ones (Eq. 1).
 
     Arguments:
-        x: real features, (N, D) float.
+        x: real features, (N, D) float; no gradient passes through them.
         y: generated features, (M, D) float.
         bandwidths: s of the Gaussians that are summed.
         root: the square root of Eq. 1, as ZS3Net trains with; False for Eq. 1 itself.
@@ -72,11 +72,11 @@ def zs_mmd(
 
     Returns: a scalar.
     """
+    dtype = torch.promote_types(b.dtype, torch.float32)  # half precision is too coarse
     a = a.detach()
-    c = c.detach()
+    c = c.detach().to(dtype)
     count = c.sum().clamp_min(1e-12) if normalise else (len(a) if q is None else q)
-    # One kernel over a and b together, in float32 at least, is cheaper than three.
-    dtype = torch.promote_types(b.dtype, torch.float32)
+    # One kernel over a and b together is cheaper than three.
     both = torch.cat([a, b]).to(dtype)
     k = kernel(both, both, bandwidths)
     n = len(a)

@@ -22,6 +22,7 @@ def projections(frame: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
         frame: `diagnose.projected`: columns "class", "source" ("real" or a method), "x", "y".
         titles: {class: title of its panel}.
     """
+    frame = frame.assign(source=frame["source"].map(method_title))
     sources = list(frame["source"].unique())
     columns = min(4, len(titles))
     lines = -(-len(titles) // columns)
@@ -86,16 +87,18 @@ def iou_over_distance(frame: pd.DataFrame, methods: Sequence[str]) -> Figure:
     frame: `diagnose.words_and_iou`: per class "nearest", "distance" (1 - cosine) and each
     method's IoU in percent.
     """
-    frame = frame.sort_values("distance").assign(word="★ " + frame.index + " ~ " + frame["nearest"])
-    long = frame.melt("word", list(methods), var_name="method", value_name="IoU")
+    frame = frame.rename(columns=method_title).sort_values("distance")
+    frame["word"] = "★ " + frame.index + " ~ " + frame["nearest"]
+    titles = list(map(method_title, methods))
+    long = frame.melt("word", titles, var_name="method", value_name="IoU")
     fig, axes = figure(1, 2, (9.5, 0.3 * len(frame) + 1.9), sharey=True)
     near, scores = axes[0]
     sns.barplot(frame, x="distance", y="word", color="0.7", ax=near)
     near.set(title="How far the nearest seen word is", xlabel="1 − cosine", ylabel="")
-    look = {"hue": "method", "style": "method", "palette": method_colours(methods), "s": 70}
+    look = {"hue": "method", "style": "method", "palette": method_colours(titles), "s": 70}
     sns.scatterplot(long, x="IoU", y="word", alpha=0.8, ax=scores, **look)
-    ranks = frame[["distance", *methods]].rank().corr()["distance"].drop("distance").dropna()
-    told = ", ".join(f"{method_title(method)} {rank:.2f}" for method, rank in ranks.items())
+    ranks = frame[["distance", *titles]].rank().corr()["distance"].drop("distance").dropna()
+    told = ", ".join(f"{title} {rank:.2f}" for title, rank in ranks.items())
     title = f"rank correlation with the distance: {told}" if told else ""
     scores.set(xlabel="IoU of the unseen class (%)")
     scores.set_title(title, fontsize=10)
@@ -113,7 +116,7 @@ def confidence_histograms(frame: pd.DataFrame, tau: float | None = None) -> Figu
     frame = frame.assign(method=frame["method"].map(method_title), group=groups)
     sizes = frame.groupby(["method", "kind", "group"])["kind"].transform("size")
     frame["features (%)"] = 100 / sizes
-    kinds = {"real": REAL, "generated": "#d55e00"}
+    kinds = {"real": REAL, "generated": "#cc78bc"}
     look = {"x": "confidence", "hue": "kind", "hue_order": list(kinds), "palette": kinds}
     look |= {"weights": "features (%)", "element": "step", "bins": 20, "binrange": (0, 1)}
     rows = [name for name in ("seen classes", "★ unseen classes") if name in set(groups)]
@@ -123,11 +126,13 @@ def confidence_histograms(frame: pd.DataFrame, tau: float | None = None) -> Figu
         part = frame[(frame["group"] == group) & (frame["method"] == method)]
         right = part[part["predicted"] == part["class"]]
         sns.histplot(right, alpha=0.3, linewidth=0, legend=False, ax=ax, **look)
-        shares = 100 * right.groupby("kind")["features (%)"].sum() / 100
-        told = ", ".join(f"{kind} {shares.get(kind, 0):.0f} % right" for kind in kinds)
+        shares = right.groupby("kind")["features (%)"].sum()
+        there = [kind for kind in kinds if kind in set(part["kind"])]
+        told = ", ".join(f"{kind} {shares.get(kind, 0):.0f} % right" for kind in there)
         ax.set_title(f"{method}, {group}\n{told}", fontsize=10)
         if tau is not None and "★" in group:
             ax.axvline(tau, color="0.4", ls=":")
+    grid.tight_layout()
     grid.set_xlabels("softmax confidence (filled: right class)").set_ylabels("features (%)")
     plt.close(grid.figure)
     return grid.figure

@@ -62,7 +62,7 @@ def plane(
     lines = -(-len(panels) // columns)
     width = {1: 5.0, 2: 3.9, 3: 3.3}.get(columns, 2.7)
     height = width * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.2
-    size = (width * columns + 0.3, height * lines + 1.2)
+    size = (width * columns + 0.3, height * lines + 1)
     fig, axes = figure(lines, columns, size, sharex=True, sharey=True)
     lengths = [np.linalg.norm(p.arrows[1], axis=1).max() for p in panels if p.arrows is not None]
     scale = arrow / (max(lengths, default=0) or 1)
@@ -72,8 +72,10 @@ def plane(
         ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         ax.set_title(panel.title, fontsize=10)
         _draw(ax, panel, scale)
-    fig.supxlabel("feature 1", fontsize=10)
-    fig.supylabel("feature 2", fontsize=10)
+    for ax in axes[-1]:
+        ax.set_xlabel("feature 1")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("feature 2")
     fig.suptitle(title, fontsize=12)
     legend(fig)
     return fig

@@ -37,7 +37,7 @@ def loss_curves(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     if not series:
         raise ZS3Error("the training history holds no finite number to draw")
     looks = dict(zip(map(method_title, history), LOOKS * len(history)))
-    fig, axes = figure(1, len(series), (3.4 * len(series), 3.2))
+    fig, axes = figure(1, len(series), (3.4 * len(series), 3.2), sharex=True)
     shown = sorted(series, key=[*QUANTITIES, *series].index)
     for ax, quantity in zip(axes[0], shown):
         heading, unit = QUANTITIES.get(quantity, (quantity, ""))
@@ -46,7 +46,7 @@ def loss_curves(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         ax.set(title=heading, xlabel="epoch", ylabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if quantity == "q":
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.1 * frame.max(axis=None))
     legend(fig)
     return fig
 

@@ -1,18 +1,18 @@
-"""A table as text: measured beside published, for a screen, GitHub and LaTeX."""
+"""A table as text: measured beside published, for a screen, GitHub and LaTeX.
+
+A table is a frame of numbers in percent with rows (K, Model, Source) and a column per metric;
+Source is measured (the mean over seeds), std (over seeds) and published.
+"""
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
+HEADS = [(group, kind) for group in ("Seen", "Unseen", "Overall") for kind in ("PA", "MA", "mIoU")]
+HEADS += [("", "hIoU")]
 TEX = {character: f"\\{character}" for character in "&%$#_{}"}
-TEX |= {
-    "±": r"$\pm$",
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+TEX |= {"±": r"$\pm$", "\\": r"\textbackslash{}"}
+TEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -22,37 +22,40 @@ def markdown(frame: pd.DataFrame) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def spread(mean: pd.Series, std: pd.Series) -> pd.Series:
-    """ "12.3" for one seed (std is NaN), "12.3 ± 0.4" for several."""
-    return mean.map("{:.1f}".format) + std.map(lambda s: "" if math.isnan(s) else f" ± {s:.1f}")
+def spread(mean: pd.DataFrame, std: pd.DataFrame) -> pd.DataFrame:
+    """ "12.3" for one seed (std is NaN), "12.3 ± 0.4" for several, "-" for no number."""
+    shown = mean.map("{:.1f}".format) + std.map(" ± {:.1f}".format).where(std.notna(), "")
+    return shown.where(mean.notna(), "-")
 
 
-def texts(frame: pd.DataFrame, source: str, bold: str = "{}") -> pd.DataFrame:
-    """One source of a `tables.table`; the best of each K's models set by `bold`, "-" for no number.
+def texts(frame: pd.DataFrame, bold: str) -> dict[str, pd.DataFrame]:
+    """{"measured": rows (K, Model), columns HEADS, "published": ...}; each K's best set by `bold`.
 
     Best is judged on the number as printed, so a tie sets all of it; a number alone is never bold.
     """
-    values = frame.xs(source, axis=1, level="Source").map("{:.1f}".format).astype(float)
-    std = frame.xs("std", axis=1, level="Source")
-    by_k = values.groupby(level="K")
-    best = (values == by_k.transform("max")) & (by_k.transform("count") > 1)
-    shown = spread(values, std if source == "measured" else std * math.nan)
-    return shown.where(~best, shown.map(bold.format)).where(values.notna(), "-")
+    shown = {}
+    std = frame.xs("std", level="Source")
+    for source in ("measured", "published"):
+        values = frame.xs(source, level="Source").map("{:.1f}".format).astype(float)
+        by_k = values.groupby(level="K")
+        best = (values == by_k.transform("max")) & (by_k.transform("count") > 1)
+        plain = spread(values, std if source == "measured" else std * float("nan"))
+        cells = plain.where(~best, plain.map(bold.format))
+        shown[source] = cells.set_axis(pd.MultiIndex.from_tuples(HEADS), axis=1)
+    return shown
 
 
 def beside(frame: pd.DataFrame, bold: str = "<b>{}</b>") -> pd.DataFrame:
     """Measured, with the published number in parentheses behind: rows (K, Model)."""
-    cells = texts(frame, "measured", bold) + " (" + texts(frame, "published", bold) + ")"
-    return cells.rename_axis(columns=[None, None])
+    shown = texts(frame, bold)
+    return shown["measured"] + " (" + shown["published"] + ")"
 
 
-def below(frame: pd.DataFrame, bold: str = "{}") -> pd.DataFrame:
+def below(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
     """Measured, with the published rows below: rows (K, Source, Model)."""
-    parts = {source: texts(frame, source, bold) for source in ("measured", "published")}
-    stacked = pd.concat(parts, names=["Source"]).swaplevel("K", "Source")
-    order = [frame.index.unique("K"), list(parts), frame.index.unique("Model")]
-    cells = stacked.reindex(pd.MultiIndex.from_product(order, names=["K", "Source", "Model"]))
-    return cells.rename_axis(columns=[None, None])
+    shown = pd.concat(texts(frame, bold), names=["Source"]).swaplevel("K", "Source")
+    order = [frame.index.unique("K"), ["measured", "published"], frame.index.unique("Model")]
+    return shown.reindex(pd.MultiIndex.from_product(order, names=["K", "Source", "Model"]))
 
 
 def to_markdown(frame: pd.DataFrame, heading: str, notes: list[str]) -> str:

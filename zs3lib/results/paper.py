@@ -40,19 +40,13 @@ def titles(methods: Mapping[str, Mapping]) -> dict[str, str]:
 
 def frame(records: Iterable[dict]) -> pd.DataFrame:
     """One row per run and method: dataset, k, seed, protocol, method, model (title), METRICS."""
-    run = ["dataset", "k", "seed", "protocol"]
-    lines = [
-        [
-            *(r[key] for key in run),
-            method,
-            model,
-            *map(r["methods"][method]["metrics"].get, METRICS),
-        ]
-        for r in records
-        for method, model in titles(r["methods"]).items()
-    ]
-    found = pd.DataFrame(lines, columns=[*run, "method", "model", *METRICS])
-    return found.astype(dict.fromkeys(METRICS, float))
+    lines = []
+    for r in records:
+        for method, model in titles(r["methods"]).items():
+            lines.append(r | r["methods"][method]["metrics"] | {"method": method, "model": model})
+    columns = ["dataset", "k", "seed", "protocol", "method", "model", *METRICS]
+    kinds = {"k": int, "seed": int} | dict.fromkeys(METRICS, float)
+    return pd.DataFrame(lines, columns=columns).astype(kinds)
 
 
 def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
@@ -69,8 +63,9 @@ def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
     if table in {entry.table or entry.name for entry in DATASETS.values()}:
         for name, title in frame(records)[["method", "model"]].values.tolist():
             known = METHODS.get(name)
-            if not known or known.generates and not (paper and known.rows):
-                shown.setdefault(name, title)
+            placed = name in shown or known and (not known.generates or paper and known.rows)
+            if not placed:
+                shown[name] = name if title in shown.values() else title
     return dict(sorted(shown.items(), key=lambda item: [*paper, item[1]].index(item[1])))
 
 
@@ -79,14 +74,11 @@ def hiou_frame(records: list[dict], datasets: Iterable[str] | None = None) -> pd
 
     One row per run and method of the datasets' own tables, and one per published number.
     """
+    own = [entry.table or entry.name for entry in DATASETS.values()]
+    shown = [method for table in own for method in models(table, records)]
     paper = published().assign(source="published")
-    paper = paper[paper["table"].isin([entry.table for entry in DATASETS.values()])]
     measured = frame(records).assign(source="measured")
-    parts = [
-        measured[(measured["dataset"] == name) & measured["method"].isin(models(table, records))]
-        for table, (name, _) in tables().items()
-        if table in (DATASETS[name].table, name)
-    ]
-    both = pd.concat([part for part in [*parts, paper] if len(part)], ignore_index=True)
+    paper = paper[paper["table"].isin(own)]
+    both = pd.concat([measured[measured["method"].isin(shown)], paper], ignore_index=True)
     both = both[both["dataset"].isin(list(datasets or DATASETS))]
     return both[["dataset", "k", "model", "source", "hiou"]]

@@ -143,7 +143,6 @@ def notes(runs: list[dict], models: Mapping[str, str], make: str, ks: Iterable[i
     `runs` are those behind the table, `models` its {method: name}, `ks` its rows; `make` is the
     command that makes it.
     """
-    runs = [r for r in runs if r["k"] in ks]
     lines = [_provenance(runs)] if runs else []
     gaps = [str(k) for k in ks if k not in {r["k"] for r in runs}]
     if gaps:

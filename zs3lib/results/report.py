@@ -8,12 +8,11 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2
 import nbformat
-from latex2mathml.converter import convert as mathml
+from latex2mathml.converter import convert
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
@@ -29,8 +28,19 @@ DRAWN = {
 }
 
 
+def formula(tex: str, display: str) -> str:
+    """TeX as MathML, which browsers draw themselves; `display` is "inline" or "block"."""
+    # latex2mathml knows amsmath's environments by their outer names only.
+    tex = re.sub(r"\\(begin|end)\{(align|gather)ed\}", r"\\\1{\2*}", tex.strip())
+    # A prime is raised already: raised once more, it would be too small to tell x_i' from x_i.
+    prime = '<mo lspace="0" rspace="0">\u2032</mo>'
+    math = convert(tex, display=display)
+    math = re.sub(r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>", rf"<mrow>\1{prime}</mrow>", math)
+    return math.replace("<mi>&#x02032;</mi>", prime)
+
+
 class MathRenderer(IPythonRenderer):
-    """nbconvert's Markdown with formulas as MathML, which browsers draw themselves."""
+    """nbconvert's Markdown without MathJax."""
 
     def block_math(self, body: str) -> str:
         return formula(body, "block")
@@ -42,24 +52,6 @@ class MathRenderer(IPythonRenderer):
         return formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
 
 
-def formula(tex: str, display: str) -> str:
-    """TeX -> MathML, "inline" or "block". ZS3Error for a command that latex2mathml does not know."""
-    # It knows amsmath's environments by their outer names only.
-    tex = re.sub(r"\\(begin|end)\{(align|gather)ed\}", r"\\\1{\2*}", tex.strip())
-    try:
-        result = mathml(tex, display=display)
-    except Exception as error:  # its errors have no common class
-        raise ZS3Error(f"the formula {tex!r} cannot be shown: {error!r}") from None
-    if unknown := re.findall(r"\\[a-zA-Z]+", result):
-        raise ZS3Error(f"the formula {tex!r} cannot be shown: {unknown[0]} is unknown")
-    # A prime is raised already: raised once more, it would be too small to tell x_i' from x_i.
-    prime = '<mo lspace="0" rspace="0">\u2032</mo>'
-    result = re.sub(
-        r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>", rf"<mrow>\1{prime}</mrow>", result
-    )
-    return result.replace("<mi>&#x02032;</mi>", prime)
-
-
 def markdown(source: str) -> str:
     """Markdown, with formulas, as HTML."""
     renderer = MathRenderer(escape=False, exclude_anchor_links=True)
@@ -67,27 +59,19 @@ def markdown(source: str) -> str:
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
+    """A notebook, each cell with the last "heading" up to it and its own "headings"."""
     try:
-        return nbformat.read(notebook, 4)
+        content = nbformat.read(notebook, 4)
     except Exception as error:  # missing, no JSON, no notebook: nbformat raises many kinds
         kind = type(error).__name__
         raise ZS3Error(f"{notebook} is no notebook ({kind}): run it again") from None
-
-
-def _check(cell: nbformat.NotebookNode, notebook: Path) -> None:
-    if not cell.execution_count:
-        raise ZS3Error(
-            f"{notebook} was not run to its end: run it first, for example with papermill"
-        )
-    for output in cell.outputs:
-        if output.output_type == "error":
-            reason = f"{output.ename}: {output.evalue}"
-            raise ZS3Error(f"{notebook} stopped with {reason}; mend that and run it again")
-
-
-def _headings(cell: nbformat.NotebookNode) -> list[str]:
-    found = re.findall(r"^#+\s+(.+)$", cell.source, re.M) if cell.cell_type == "markdown" else []
-    return [heading.strip() for heading in found]
+    heading = notebook.stem
+    for cell in content.cells:
+        text = cell.source if cell.cell_type == "markdown" else ""
+        cell.metadata["headings"] = re.findall(r"^#+\s+(.+?)\s*$", text, re.M)
+        heading = ([heading] + cell.metadata["headings"])[-1]
+        cell.metadata["heading"] = heading
+    return content
 
 
 class Page:
@@ -103,25 +87,22 @@ class Page:
     def __init__(self, notebook: Path):
         self.content = _read(notebook)
         cells = self.content.cells
-        for cell in cells:
-            if cell.cell_type == "code" and cell.source.strip():
-                _check(cell, notebook)
+        for cell in [c for c in cells if c.cell_type == "code" and c.source.strip()]:
+            if not cell.execution_count:
+                raise ZS3Error(f"{notebook} was not run to its end: run it first, with papermill")
+            for output in [found for found in cell.outputs if found.output_type == "error"]:
+                reason = f"{output.ename}: {output.evalue}"
+                raise ZS3Error(f"{notebook} stopped with {reason}; mend that and run it again")
         training = notebook.stem == "train"
         self.short = notebook.parent.name if training else notebook.stem
         self.file = f"{self.short}.html"
-        heading = notebook.stem
-        for cell in cells:
-            heading = (_headings(cell) or [heading])[-1]
-            cell.metadata["heading"] = heading  # what the template calls a picture
-        headings = [found for cell in cells for found in _headings(cell)]
-        self.title = (headings or [notebook.stem])[0] + f": {self.short}" * training
-        first = cells[0].source if cells else ""
-        shows = re.search(r"\*\*Shows\*\*\s+(.*?)(?:\n\s*\n|\*\*Takes\*\*|\Z)", first, re.S)
+        first = next((cell for cell in cells if cell.metadata["headings"]), None)
+        self.title = first.metadata["headings"][0] if first else self.short
+        self.title += f": {self.short}" * training
+        shows = re.search(r"\*\*Shows\*\*\s+(.*?)(?:\n\s*\n|\*\*|\Z)", cells[0].source, re.S)
         self.shows = markdown(shows[1][:1].upper() + shows[1][1:]) if shows else ""
         seconds = self.content.metadata.get("papermill", {}).get("duration")
-        self.took = "" if seconds is None else f"{seconds:.0f} s"
-        if seconds and seconds >= 100:
-            self.took = f"{seconds / 60:.1f} min"
+        self.took = f"{seconds:.0f} s" if seconds else ""
 
     def html(self, pages: list[Page]) -> str:
         """The page, self-contained, with links to the others."""
@@ -131,8 +112,7 @@ class Page:
             template_name=TEMPLATES.name,
             filters={"markdown2html": markdown},
         )
-        resources = {"pages": pages, "title": self.title}
-        return exporter.from_notebook_node(self.content, resources)[0]
+        return exporter.from_notebook_node(self.content, {"pages": pages, "title": self.title})[0]
 
 
 def _tables(runs: list[dict], profile: str, ks, datasets) -> list[dict]:
@@ -145,22 +125,31 @@ def _tables(runs: list[dict], profile: str, ks, datasets) -> list[dict]:
     lowest = tables.floor(runs)
     if len(lowest):
         cells = lowest.style.format("{:.1f}", na_rep="-").to_html()
-        shown.append(
-            {"title": "Unseen mIoU above the floor", "html": cells, "notes": [tables.FLOOR]}
-        )
+        title = "Unseen mIoU above the floor"
+        shown.append({"title": title, "html": cells, "notes": [tables.FLOOR]})
     return shown
 
 
+def _figures(folder: Path) -> list[dict]:
+    drawn = []
+    for name, (title, note) in DRAWN.items():
+        file = folder / f"{name}.png"
+        if file.is_file():
+            png = base64.b64encode(file.read_bytes()).decode()
+            drawn.append({"title": title, "note": note, "png": png})
+    return drawn
+
+
 def write(
-    pages: Iterable[Path | str],
+    pages: list[Path],
     out: Path | str = ROOT / "report",
     profile: str = "toy",
     *,
     runs: Path | str = RUNS,
     figures: Path | str = FIGURES,
-    ks: Iterable[int] | None = None,
-    datasets: Iterable[str] | None = None,
-    seeds: Iterable[int] | None = None,
+    ks: list[int] | None = None,
+    datasets: list[str] | None = None,
+    seeds: list[int] | None = None,
 ) -> Path:
     """Write `<out>/index.html` and a page per executed notebook of `pages`; returns the index.
 
@@ -174,18 +163,12 @@ def write(
         raise ZS3Error(f"two notebooks would both become {twice[0]}: give only one of them")
     found = records.select(records.read_records(runs, profile, seeds), ks, datasets)
     records.check_same_settings(found)
-    drawn = []
-    for name, (title, note) in DRAWN.items():
-        file = Path(figures, profile, f"{name}.png")
-        if file.is_file():
-            png = base64.b64encode(file.read_bytes()).decode()
-            drawn.append({"title": title, "note": note, "png": png})
-    loader = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     texts = {page.file: page.html(shown) for page in shown}
-    texts["index.html"] = loader.get_template("contents.html.j2").render(  # last: it links to them
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    texts["index.html"] = templates.get_template("contents.html.j2").render(  # last: it links them
         profile=profile,
         setting=records.SETTING.get(profile, records.OTHER),
-        figures=drawn,
+        figures=_figures(Path(figures, profile)),
         tables=_tables(found, profile, ks, datasets),
         pages=shown,
     )
@@ -200,7 +183,7 @@ def picture(notebook: Path, heading: str, out: Path, *, width: int = 1000) -> Pa
     """
     headings: list[str] = []
     for cell in _read(notebook).cells:
-        headings += _headings(cell)
+        headings += cell.metadata["headings"]
         for output in cell.get("outputs", []) if heading in headings else []:
             if png := output.get("data", {}).get("image/png"):
                 found = Image.open(io.BytesIO(base64.b64decode(png)))

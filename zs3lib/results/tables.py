@@ -6,7 +6,6 @@ Which methods stand in which table, and under which names, follows from `METHODS
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 write_protocols = protocols.write  # the other command that writes tables
 
-HEADS = [(group, kind) for group in ("Seen", "Unseen", "Overall") for kind in ("PA", "MA", "mIoU")]
-HEADS += [("", "hIoU")]
 # Measured and published stay on one line; a heading stands amid the columns it is for.
 LOOK = [
     {"selector": "td", "props": "white-space: nowrap"},
@@ -37,98 +34,73 @@ FLOOR = (
 )
 
 
-@dataclass
 class Table:
-    """One of the paper's tables, or a dataset's own: rows (K, Model), numbers in percent.
+    """Table "I", "II" or "III" from run records, or the table of a dataset that is not the paper's.
+
+    Arguments:
+        runs: records of any dataset; ks: default the paper's and the records'.
 
     Attributes:
-        frame: columns HEADS x (measured, std, published). Measured is the mean over seeds, std
-            their sample standard deviation (NaN for one seed); what is missing is NaN.
-        heading, notes: what stands above and below; models: {method: its name here}; runs: the
-            records it was made from.
+        frame: percent, rows (K, Model, Source), columns METRICS. Source "measured" is the mean over
+            seeds, "std" their sample standard deviation; what is missing is NaN.
+        heading, about, origin: title, what it is of, where it is from; notes: what must be known
+            to read it; models: {method: name here}.
     """
 
-    which: str
-    profile: str
-    dataset: str
-    about: str
-    models: dict[str, str]
-    runs: list[dict]
-    frame: pd.DataFrame
-
-    @property
-    def heading(self) -> str:
-        return f"Table {self.which}. {self.about}, profile {self.profile}"
-
-    @property
-    def notes(self) -> list[str]:
+    def __init__(self, which: str, runs: list[dict], profile: str, ks: Iterable[int] | None = None):
+        self.which = which
+        self.profile = profile
+        self.dataset, self.about = paper.tables()[which]
+        self.runs = records.select(runs, ks, [self.dataset])
+        self.models = paper.models(which, self.runs)
+        self.heading = f"Table {which}. {self.about}, profile {profile}"
+        printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
+        self.origin = f" (the paper's Table {which})" if len(printed) else ""
+        scores = paper.frame(self.runs)
+        scores["model"] = scores["method"].map(self.models)
+        ks = sorted(set(ks or [*printed.index.unique("k"), *scores["k"]]))
+        groups = scores.groupby(["k", "model"])[METRICS]
+        sources = {"measured": groups.mean(), "std": groups.std(), "published": printed}
+        frame = pd.concat(sources, names=["Source", "K", "Model"])
+        order = [ks, list(self.models.values()), list(sources)]
+        rows = pd.MultiIndex.from_product(order, names=["K", "Model", "Source"])
+        self.frame = frame.reorder_levels(rows.names).reindex(rows)
         number = "two " if len(self.models) == 2 else ""
-        make = f"make tables PROFILE={self.profile} DATASETS={self.dataset}"
-        return [
-            records.SETTING.get(self.profile, records.OTHER),
+        make = f"make tables PROFILE={profile} DATASETS={self.dataset}"
+        self.notes = [
+            records.SETTING.get(profile, records.OTHER),
             f"Percent. Bold: the higher mean of the {number}models at one K, measured and "
             "published apart; no test made.",
-            *records.notes(self.runs, self.models, make, self.frame.index.unique("K")),
+            *records.notes(self.runs, paper.models(which), make, ks),
         ]
 
     def show(self) -> None:
         """Display it with its notes in a notebook: measured (published), the best in bold."""
         from IPython.display import Markdown, display  # only notebooks need it
 
-        cells = formats.beside(self.frame)
-        display(cells.style.set_caption(self.heading).set_table_styles(LOOK))
+        shown = formats.beside(self.frame).style.set_caption(self.heading)
+        display(shown.set_table_styles(LOOK))
         display(Markdown("".join(f"- {line}\n" for line in self.notes)))
 
     def to_csv(self) -> str:
         """One row per (k, model, source): measured, std where there are seeds, published."""
-        tidy = self.frame.stack("Source", future_stack=True).set_axis(METRICS, axis=1).round(4)
-        tidy = tidy.rename_axis(["k", "model", "source"]).reset_index()
-        tidy = tidy[(tidy["source"] != "std") | tidy["hiou"].notna()]
-        own = tidy["source"] != "published"
+        frame = self.frame.round(4).rename_axis(["k", "model", "source"]).reset_index()
+        frame = frame[(frame["source"] != "std") | frame["hiou"].notna()]
+        own = frame["source"] != "published"
         run = [(r["k"], self.models.get(method)) for r in self.runs for method in r["methods"]]
-        seeds = pd.Series([run.count(row) for row in zip(tidy["k"], tidy["model"])], tidy.index)
-        tidy.insert(0, "table", self.which)
-        tidy.insert(1, "dataset", self.dataset)
-        tidy.insert(5, "profile", own.map({True: self.profile, False: ""}))
-        tidy.insert(6, "seeds", seeds.where(own).astype("Int64"))
-        return tidy.to_csv(index=False)
+        seeds = pd.Series(list(zip(frame["k"], frame["model"])), frame.index).map(run.count)
+        frame.insert(0, "table", self.which)
+        frame.insert(1, "dataset", self.dataset)
+        frame.insert(5, "profile", own.map({True: self.profile, False: ""}))
+        frame.insert(6, "seeds", seeds.where(own).astype("Int64"))
+        return frame.to_csv(index=False)
 
 
-def table(
-    runs: list[dict], which: str, ks: Iterable[int] | None = None, profile: str = "toy"
-) -> Table:
-    """Table "I", "II" or "III" from run records; `ks` default to the paper's and the records'."""
-    dataset, about = paper.tables()[which]
-    runs = records.select(runs, ks, [dataset])
-    models = paper.models(which, runs)
-    measured = paper.frame(runs)
-    measured["model"] = measured["method"].map(models)
-    groups = measured.groupby(["k", "model"])[METRICS]
-    printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
-    ks = sorted(set(ks or [*printed.index.unique("k"), *measured["k"]]))
-    index = pd.MultiIndex.from_product([ks, models.values()], names=["K", "Model"])
-    sources = {"measured": groups.mean(), "std": groups.std(), "published": printed}
-    wide = pd.concat([part.reindex(index) for part in sources.values()], axis=1, keys=sources)
-    wide = wide.swaplevel(axis=1)[[(metric, source) for metric in METRICS for source in sources]]
-    columns = [(*head, source) for head in HEADS for source in sources]
-    names = ["Classes", "Metric", "Source"]
-    frame = wide.set_axis(pd.MultiIndex.from_tuples(columns, names=names), axis=1)
-    return Table(which, profile, dataset, about, models, runs, frame)
-
-
-def tables(
-    runs: list[dict],
-    profile: str,
-    ks: Iterable[int] | None = None,
-    datasets: Iterable[str] | None = None,
-) -> list[Table]:
+def tables(runs: list[dict], profile: str, ks=None, datasets=None) -> list[Table]:
     """The tables of these datasets; None: the paper's, and those of others that have records."""
     datasets = list(datasets or [*paper.published()["dataset"], *(r["dataset"] for r in runs)])
-    return [
-        table(runs, which, ks, profile)
-        for which, (dataset, _) in paper.tables().items()
-        if dataset in datasets
-    ]
+    chosen = [which for which, (dataset, _) in paper.tables().items() if dataset in datasets]
+    return [Table(which, runs, profile, ks) for which in chosen]
 
 
 def rows(results: Mapping[str, Mapping]) -> Styler:
@@ -137,9 +109,10 @@ def rows(results: Mapping[str, Mapping]) -> Styler:
     `results` is {method: {"metrics": {...}}}, as `Run.evaluate` returns it. Bold: the best of each
     column as printed, the floor aside; nothing is bold without a second method to compare with.
     """
-    names = paper.titles(results)
-    values = [[results[method]["metrics"][metric] for metric in METRICS] for method in names]
-    shown = pd.DataFrame(values, list(names.values()), pd.MultiIndex.from_tuples(HEADS), float)
+    titles = paper.titles(results)
+    values = [[results[method]["metrics"][metric] for metric in METRICS] for method in titles]
+    columns = pd.MultiIndex.from_tuples(formats.HEADS)
+    shown = pd.DataFrame(values, list(titles.values()), columns, float)
     floors = [method.title for method in METHODS.values() if not method.generates]
 
     def bold(column: pd.Series) -> list[str]:
@@ -158,27 +131,19 @@ def floor(runs: list[dict]) -> pd.DataFrame:
     """
     base = next(method for method in METHODS.values() if not method.generates)
     runs = [r for r in runs if base.name in r["methods"]]
-    models = {base.name: base.title} | paper.models("I", runs)
     scores = paper.frame(runs).rename(columns={"dataset": "Dataset", "k": "K"})
-    wide = {
-        model: scores[scores["method"] == method]
-        .groupby(["Dataset", "K"], sort=False)["unseen_miou"]
-        .mean()
-        for method, model in models.items()
-    }
-    wide = pd.concat(wide, axis=1)
+    columns = {}
+    for method, model in ({base.name: base.title} | paper.models("I", runs)).items():
+        own = scores[scores["method"] == method].groupby(["Dataset", "K"], sort=False)
+        columns[model] = own["unseen_miou"].mean()
+    wide = pd.concat(columns, axis=1)
     for model in wide.columns[1:]:
         wide[f"{model} / floor"] = wide[model] / wide[base.title].where(wide[base.title] > 0)
     return wide
 
 
 def write_tables(
-    runs: list[dict],
-    out: Path | str,
-    profile: str,
-    *,
-    ks: Iterable[int] | None = None,
-    datasets: Iterable[str] | None = None,
+    runs: list[dict], out: Path | str, profile: str, *, ks=None, datasets=None
 ) -> list[Path]:
     """Write `<out>/<profile>/table{1,2,3}.{csv,md,tex}`, floor.{csv,md} and table1.txt; the paths.
 
@@ -187,37 +152,28 @@ def write_tables(
     """
     runs = records.select(runs, ks, datasets)
     records.check_same_settings(runs)
-    numbers = {which: number for number, which in enumerate(paper.tables(), 1)}
     shown = tables(runs, profile, ks, datasets)
-    files: dict[str, str] = {}
-    for one in shown:
-        number = numbers[one.which]
-        caption = f"{one.about}, profile {profile} (the paper's Table {one.which})."
-        files[f"table{number}.csv"] = one.to_csv()
-        files[f"table{number}.md"] = formats.to_markdown(one.frame, one.heading, one.notes)
-        files[f"table{number}.tex"] = formats.to_latex(
-            one.frame, caption, one.notes, f"tab:{profile}-{number}"
-        )
+    files = {}
+    for table in shown:
+        number = list(paper.tables()).index(table.which) + 1
+        name = f"table{number}"
+        caption = f"{table.about}, profile {profile}{table.origin}."
+        files[f"{name}.csv"] = table.to_csv()
+        files[f"{name}.md"] = formats.to_markdown(table.frame, table.heading, table.notes)
+        label = f"tab:{profile}-{number}"
+        files[f"{name}.tex"] = formats.to_latex(table.frame, caption, table.notes, label)
     files["table1.txt"] = formats.to_text(shown[0].frame, shown[0].heading, shown[0].notes)
     lowest = floor(runs)
     if len(lowest):
         cells = lowest.map("{:.1f}".format).replace("nan", "-").reset_index()
-        text = f"# Unseen mIoU above the floor, profile {profile}\n\n{FLOOR}\n\n"
+        heading = f"# Unseen mIoU above the floor, profile {profile}"
         files["floor.csv"] = lowest.round(4).to_csv()
-        files["floor.md"] = text + formats.markdown(cells)
+        files["floor.md"] = f"{heading}\n\n{FLOOR}\n\n{formats.markdown(cells)}"
     return write_texts(Path(out, profile), files)
 
 
-def write(
-    profile: str,
-    *,
-    runs: Path | str = RUNS,
-    out: Path | str = TABLES,
-    ks: Iterable[int] | None = None,
-    datasets: Iterable[str] | None = None,
-    seeds: Iterable[int] | None = None,
-) -> list[Path]:
-    """Write a profile's tables from its run records, as `write_tables` does.
+def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=None) -> list[Path]:
+    """Write the tables of a profile's run records in `runs` below `out`, as `write_tables` does.
 
     Raises ZS3Error where there is no record, and as `read_records` does.
     """

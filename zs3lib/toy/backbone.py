@@ -24,16 +24,17 @@ from tqdm.auto import tqdm
 from .. import storage
 from ..classes import VOID
 from ..data.augment import Augmented, batches
-from ..method.deeplab import DeepLabV3Plus, autocast, build
+from ..method.deeplab import autocast, build
 from ..method.features import cell_labels
 from ..seeds import stream
 from ..settings import Settings
 from .attributes import ATTRIBUTES, having, made_up
-from .scenes import band, everywhere, picture, standing
+from .scenes import band, picture, region, standing
 
 SIDE = 128  # pixels: textures as fine as in the world's own pictures
 SURFACES = 2  # backdrop and ground come before a picture's one to four things
-RATE = 2e-3
+SURFACE_WEIGHT = 0.1
+RATE = 3e-3
 
 
 class MadeUpPictures:
@@ -68,7 +69,7 @@ class MadeUpPictures:
             scale = rng.uniform(0.8, 1.4)
             things.append(standing(label, looks[label], size, rng, scale=scale))
         things.sort(key=lambda item: item.box[3])
-        return picture([everywhere(0, looks[0]), ground, *things], size, rng, border=True)
+        return picture([region(0, looks[0]), ground, *things], size, rng, border=True)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -81,17 +82,22 @@ class MadeUpPictures:
 def attribute_loss(logits: Tensor, cells: Tensor, looks: Tensor) -> Tensor:
     """Binary cross-entropy between each cell's logits and its item's looks, void left out.
 
+    Most cells show surfaces, of which there is less to tell: they weigh SURFACE_WEIGHT.
+
     Arguments:
         logits: (B, attributes + 1, h, w) float; cells: item of each cell, (B, h, w) integer.
         looks: (B, items, attributes + 1) float in [0, 1].
     """
     image, row, column = (cells != VOID).nonzero(as_tuple=True)
-    target = looks[image, cells[image, row, column].long()]
-    return F.binary_cross_entropy_with_logits(logits[image, :, row, column].float(), target)
+    item = cells[image, row, column].long()
+    logits = logits[image, :, row, column].float()
+    loss = F.binary_cross_entropy_with_logits(logits, looks[image, item], reduction="none").mean(1)
+    weight = torch.where(item < SURFACES, SURFACE_WEIGHT, 1.0)
+    return (weight * loss).sum() / weight.sum()
 
 
 def pretrain(
-    path: Path | str, *, images: int = 6000, epochs: int = 8, seed: int = 0, device: str = "cpu"
+    path: Path | str, *, images: int = 8000, epochs: int = 16, seed: int = 0, device: str = "cpu"
 ) -> list[float]:
     """Learn to tell the attributes of each feature cell; write the network, without classifier.
 
@@ -107,14 +113,13 @@ def pretrain(
     schedule = OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)
     losses = []
     for epoch in range(epochs):
-        order = torch.randperm(
-            images, generator=torch.Generator().manual_seed(stream(seed, 42, epoch))
-        )
+        random = torch.Generator().manual_seed(stream(seed, 42, epoch))
+        order = torch.randperm(images, generator=random)
         views = Augmented(data, list(range(images)), settings, seed=stream(seed, 41), epoch=epoch)
         loader = batches(views, settings, order=order.tolist(), drop_last=True)
         total = []
-        for n, (x, labels) in enumerate(tqdm(loader, desc=f"epoch {epoch + 1}", unit="step")):
-            batch = order[n * len(x) : (n + 1) * len(x)]
+        bar = tqdm(zip(loader, order.split(settings.batch_size)), f"epoch {epoch + 1}", len(loader))
+        for (x, labels), batch in bar:
             total.append(_step(network, x, labels, looks[batch], optimiser))
             schedule.step()
         losses.append(float(np.mean(total)))
@@ -125,9 +130,7 @@ def pretrain(
     return losses
 
 
-def _step(
-    network: DeepLabV3Plus, images: Tensor, labels: Tensor, looks: Tensor, optimiser
-) -> float:
+def _step(network, images: Tensor, labels: Tensor, looks: Tensor, optimiser) -> float:
     device = next(network.parameters()).device
     with autocast(device, True):
         images = images.to(device, memory_format=torch.channels_last)

@@ -54,26 +54,23 @@ class Item:
 class Sketch:
     """A canvas of parts in units of its height, later ones in front.
 
-    Each part has a colour and shares of the thing's `pattern` and `gloss`; one of little `cover`
-    lets through what is behind. Drawn at twice the size and averaged, for soft edges; parts below
-    half a (fine) pixel are left out.
+    Each part has a colour and the share of the thing's `own` pattern and gloss; one of little
+    `cover` lets through what is behind. Drawn at twice the size and averaged, for soft edges;
+    parts below half a (fine) pixel are left out.
     """
 
     def __init__(self, height: int, width: int):
         self.unit = 2 * height
         self.canvas = Image.new("L", (2 * width, 2 * height))  # the part seen at each pixel
         self.pen = ImageDraw.Draw(self.canvas)
-        self.paints = [(0.0,) * 6]
+        self.paints = [(0.0,) * 5]
 
-    def _paint(self, colour, pattern=1.0, gloss=1.0, cover=1.0) -> int:
-        self.paints.append((*np.clip(colour, 0, 1) * cover, cover, pattern * cover, gloss * cover))
+    def _paint(self, colour, own: float = 1.0, cover: float = 1.0) -> int:
+        self.paints.append((*np.clip(colour, 0, 1) * cover, cover, own * cover))
         return len(self.paints) - 1
 
     def _pixels(self, points) -> list[float]:
         return (np.array(points, float) * self.unit).ravel().tolist()
-
-    def _corners(self, x: float, y: float, rx: float, ry: float) -> list[float]:
-        return self._pixels([(x - rx, y - ry), (x + rx, y + ry)])
 
     def polygon(self, points, colour, **shares) -> None:
         x, y = np.array(points, float).T * self.unit
@@ -82,22 +79,23 @@ class Sketch:
 
     def ellipse(self, x, y, rx, ry, colour, **shares) -> None:
         if min(rx, ry) * self.unit > 0.5:
-            self.pen.ellipse(self._corners(x, y, rx, ry), self._paint(colour, **shares))
+            corners = self._pixels([(x - rx, y - ry), (x + rx, y + ry)])
+            self.pen.ellipse(corners, self._paint(colour, **shares))
 
     def box(self, x, y, rx, ry, colour, **shares) -> None:
         if min(rx, ry) * self.unit > 0.25:
-            self.pen.rectangle(self._corners(x, y, rx, ry), self._paint(colour, **shares))
+            corners = self._pixels([(x - rx, y - ry), (x + rx, y + ry)])
+            self.pen.rectangle(corners, self._paint(colour, **shares))
 
     def line(self, points, width, colour, **shares) -> None:
-        pixels = width * self.unit
-        if pixels > 0.5:
-            paint = self._paint(colour, **shares)
-            self.pen.line(self._pixels(points), paint, max(1, round(pixels)), joint="curve")
+        if width * self.unit > 0.5:
+            wide = max(1, round(width * self.unit))
+            self.pen.line(self._pixels(points), self._paint(colour, **shares), wide, joint="curve")
 
     def layers(self) -> np.ndarray:
-        """Colour (3), cover, pattern and gloss share of each pixel, times its cover.
+        """Colour (3), cover and own share of each pixel, times its cover.
 
-        (height, width, 6) float32 in [0, 1].
+        (height, width, 5) float32 in [0, 1].
         """
         fine = np.array(self.paints, np.float32)[np.asarray(self.canvas)]
         rows = fine[::2] + fine[1::2]
@@ -176,7 +174,8 @@ def _paint(image: np.ndarray, owner: np.ndarray, index: int, item: Item, seed: i
     rng = np.random.default_rng(seed)
     h, w = owner.shape
     x0, y0, x1, y1 = (np.array(item.box) * (w, h, w, h)).round().astype(int)
-    height, width = max(y1 - y0, 3), max(x1 - x0, 3)
+    height = max(y1 - y0, 3)
+    width = max(x1 - x0, 3)
     colour = colour_of(item.looks) * (1 + 0.13 * rng.uniform(-1, 1)) + 0.05 * rng.uniform(-1, 1, 3)
     drawing = Sketch(height, width)
     if item.outline is None:
@@ -186,9 +185,9 @@ def _paint(image: np.ndarray, owner: np.ndarray, index: int, item: Item, seed: i
     layers = drawing.layers()
     if rng.random() < 0.5:
         layers = layers[:, ::-1]
-    colours, cover, share, shine = np.split(layers, (3, 4, 5), axis=2)
-    lit = colours * (1 + share * _pattern(item.looks, height, width, rng)[..., None])
-    lit += shine * _gloss(item.looks, height, width)[..., None]
+    colours, cover, own = np.split(layers, (3, 4), axis=2)
+    lit = colours * (1 + own * _pattern(item.looks, height, width, rng)[..., None])
+    lit += own * _gloss(item.looks, height, width)[..., None]
     rows = slice(max(-y0, 0), max(h - y0, 0))  # the part of the box that is in the picture
     columns = slice(max(-x0, 0), max(w - x0, 0))
     there = (slice(max(y0, 0), max(y0 + height, 0)), slice(max(x0, 0), max(x0 + width, 0)))

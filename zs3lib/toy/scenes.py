@@ -26,34 +26,27 @@ SETTINGS = {
     "shore": ("boat boat boat bird person", "sky mountain", "water"),
     "field": ("aeroplane aeroplane aeroplane bird person", "sky", "road grass snow"),
     "kitchen": ("bottle chair diningtable diningtable person", "wall", "floor"),
-    "parlour": (
-        "bottle cat cat chair pottedplant sofa sofa tvmonitor dog",
-        "wall curtain",
-        "floor bedcloth",
-    ),
+    "den": ("bottle cat cat chair pottedplant sofa sofa tvmonitor dog", "wall curtain", "floor"),
 }
-INDOORS = ("kitchen", "parlour")
-# Context's stuff and things: on the horizon, on the ground, standing about.
-OUTDOOR = {
-    "far": "building mountain tree fence",
-    "near": "grass road sidewalk ground water snow track platform",
-    "things": "bench sign truck rock flower tree wood light",
-}
-INDOOR = {
-    "far": "window door curtain cabinet shelves",
-    "near": "floor",
-    "things": "bag bed book clothes computer cup food keyboard light mouse plate bedcloth flower "
-    "sign",
-}
+INDOORS = ("kitchen", "den")
+# Context's stuff and things: far off (or at the wall), on the ground, standing about.
+OUTDOOR = (
+    "building mountain tree fence",
+    "grass road sidewalk ground water snow track platform",
+    "bench sign truck rock flower tree wood light",
+)
+INDOOR = (
+    "window door curtain cabinet shelves",
+    "floor",
+    "bag bed book clothes computer cup food keyboard light mouse plate bedcloth flower sign",
+)
 EITHER = ("light", "sign", "flower")  # indoors and out
 SMALL = "book cup mouse plate food keyboard light bag".split()
 SMALLER = "bottle flower sign clothes bedcloth computer bird".split()
 ALOFT = ("aeroplane", "bird", "light", "sign")  # may hang above the ground
 
 
-def start(
-    seed: int, kind: int, index: int, short_side: int
-) -> tuple[np.random.Generator, tuple[int, int]]:
+def start(seed: int, kind: int, index: int, short_side: int):
     """The random generator of one picture, which no other picture touches, and its (H, W)."""
     rng = np.random.default_rng([seed, kind, index])
     long_side = round(short_side * rng.choice([1.0, 1.2, 1.33]))
@@ -65,9 +58,9 @@ def _pick(rng: np.random.Generator, options: str) -> str:
     return str(rng.choice(options.split()))
 
 
-def everywhere(label: int, looks: np.ndarray) -> Item:
-    """A surface that covers the whole picture."""
-    return Item(label, looks, (0, 0, 1, 1), np.array([(-1, -1), (9, -1), (9, 2), (-1, 2)]))
+def region(label: int, looks: np.ndarray, box=(0, 0, 1, 1)) -> Item:
+    """A surface that fills a box, by default the whole picture."""
+    return Item(label, looks, box, np.array([(-9, -1), (9, -1), (9, 2), (-9, 2)]))
 
 
 def band(label: int, looks: np.ndarray, top: float, wave: float, rng: np.random.Generator) -> Item:
@@ -78,16 +71,7 @@ def band(label: int, looks: np.ndarray, top: float, wave: float, rng: np.random.
     return Item(label, looks, (0, top, 1, 1), np.array(outline))
 
 
-def standing(
-    label: int,
-    looks: np.ndarray,
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    *,
-    scale: float = 1.0,
-    x: float | None = None,
-    foot: float | None = None,
-) -> Item:
+def standing(label: int, looks: np.ndarray, size, rng, *, scale=1.0, x=None, foot=None) -> Item:
     """A thing at its natural size times `scale`, jittered by 15 %.
 
     x: its centre; foot: its lower edge (shares of the picture; drawn from `rng` when None).
@@ -117,9 +101,9 @@ def _things(words, names, size, rng, horizon: float, scale: float) -> list[Item]
         tries = []
         for _ in range(8):
             aloft = word in ALOFT and rng.random() < 0.6
-            foot = rng.uniform(0.35, 0.7) if aloft else rng.uniform(max(0.55, horizon + 0.12), 0.98)
-            look = {"scale": scale * smaller, "foot": foot}
-            tries.append(standing(names.index(word), TABLE[word], size, rng, **look))
+            low, high = (0.35, 0.7) if aloft else (max(0.55, horizon + 0.12), 0.98)
+            place = {"scale": scale * smaller, "foot": rng.uniform(low, high)}
+            tries.append(standing(names.index(word), TABLE[word], size, rng, **place))
         items.append(min(tries, key=lambda item: sum(_overlap(item, other) for other in items)))
     return sorted(items, key=lambda item: item.box[3])
 
@@ -155,18 +139,16 @@ def voc_scene(words: Sequence[str], names: Sequence[str], size, rng) -> list[Ite
     names: the class of each label, VOC's 21 and `words` among them. All backdrop is label 0.
     """
     setting, met = company(words, rng, (0.6, 0.4)[len(words) - 1 :])
-    _, above, below = SETTINGS[setting]
+    above, below = (_mild(_pick(rng, options)) for options in SETTINGS[setting][1:])
     horizon = rng.uniform(0.25, 0.65)
-    ground = band(0, _mild(_pick(rng, below)), horizon, 0.05, rng)
     scale = (1.4, 1.15, 1.0)[min(len(met), 3) - 1] * rng.uniform(0.9, 1.1)
     things = _things(met, names, size, rng, horizon, scale)
-    return [everywhere(0, _mild(_pick(rng, above))), ground, *things]
+    return [region(0, above), band(0, below, horizon, 0.05, rng), *things]
 
 
 def context_scene(first: str, size, rng) -> list[Item]:
     """A Context style scene, cut into labelled stuff, with the class `first` in it."""
-    names = CONTEXT_CLASSES
-    inside = first in ("ceiling", "wall", *" ".join(INDOOR.values()).split())
+    inside = first in ("ceiling", "wall", *" ".join(INDOOR).split())
     if first in EITHER:
         inside = rng.random() < 0.5
     objects = []
@@ -177,47 +159,36 @@ def context_scene(first: str, size, rng) -> list[Item]:
         settings = [name for name in SETTINGS if (name in INDOORS) == inside]
         objects = [_pick(rng, SETTINGS[str(rng.choice(settings))][0])]
     kinds = INDOOR if inside else OUTDOOR
-    wanted = {k: first if first in kinds[k].split() else _pick(rng, kinds[k]) for k in kinds}
+    far, near, thing = (first if first in kind.split() else _pick(rng, kind) for kind in kinds)
+    things = [*objects, thing, _pick(rng, kinds[2])][: len(objects) + rng.integers(1, 3)]
     horizon = rng.uniform(0.38, 0.6)
-    upper = "wall" if inside else "sky"
-    items = [everywhere(names.index(upper), TABLE[upper])]
-    if inside and (first == "ceiling" or rng.random() < 0.4):
-        depth = rng.uniform(0.12, 0.22)
-        flat = everywhere(names.index("ceiling"), TABLE["ceiling"])
-        items.append(Item(flat.label, flat.looks, (0, 0, 1, depth), flat.outline))
-    items += _horizon(wanted["far"], kinds["far"], size, rng, horizon)
-    items.append(band(names.index(wanted["near"]), TABLE[wanted["near"]], horizon, 0.03, rng))
+    items = _stuff(first, inside, [far, _pick(rng, kinds[0])], size, rng, horizon)
+    items.append(band(*_named(near), horizon, 0.03, rng))
     if not inside and rng.random() < 0.5:
-        second = _pick(rng, kinds["near"])
-        top = horizon + rng.uniform(0.15, 0.3)
-        items.append(band(names.index(second), TABLE[second], top, 0.12, rng))
-    if first == "background" or rng.random() < 0.12:
-        items.append(_gap(rng))
-    more = [wanted["things"]]
-    if rng.random() < 0.6:
-        more.append(_pick(rng, kinds["things"]))
-    return items + _things(objects + more, names, size, rng, horizon, 1.0)
+        second = _named(_pick(rng, kinds[1]))
+        items.append(band(*second, horizon + rng.uniform(0.15, 0.3), 0.12, rng))
+    if first == "background" or rng.random() < 0.12:  # a corner that nobody labelled
+        left = rng.choice([-0.7, 0.7])
+        top = rng.uniform(0.1, 0.4)
+        items.append(region(*_named("background"), (left, top, left + 1, top + 0.4)))
+    return items + _things(things, CONTEXT_CLASSES, size, rng, horizon, 1.0)
 
 
-def _horizon(first: str, others: str, size, rng, horizon: float) -> list[Item]:
-    """One or two of what stands far off (or at the wall), its foot behind the ground's edge."""
-    items = []
-    for k, word in enumerate([first, _pick(rng, others)][: rng.integers(1, 3)]):
+def _named(word: str) -> tuple[int, np.ndarray]:
+    return CONTEXT_CLASSES.index(word), TABLE[word]
+
+
+def _stuff(first: str, inside: bool, far: list[str], size, rng, horizon: float) -> list[Item]:
+    """What is above and far off: sky or wall, a ceiling, one or two things behind the ground."""
+    items = [region(*_named("wall" if inside else "sky"))]
+    if inside and (first == "ceiling" or rng.random() < 0.4):
+        items.append(region(*_named("ceiling"), (0, 0, 1, rng.uniform(0.12, 0.22))))
+    for k, word in enumerate(far[: rng.integers(1, 3)]):
         x = (0.05 + 0.45 * k + rng.uniform(0.05, 0.4)) % 1.0
         foot = horizon + (rng.uniform(-0.05, 0.02) if word == "window" else 0.08)
-        look = {"scale": rng.uniform(0.95, 1.25), "x": x, "foot": foot}
-        items.append(standing(CONTEXT_CLASSES.index(word), TABLE[word], size, rng, **look))
+        scale = rng.uniform(0.95, 1.25)
+        items.append(standing(*_named(word), size, rng, scale=scale, x=x, foot=foot))
     return items
-
-
-def _gap(rng) -> Item:
-    """A corner that nobody labelled: the little true background that Context has."""
-    wide = rng.uniform(0.2, 0.4)
-    left = rng.choice([0.0, 1 - wide])
-    top = rng.uniform(0.1, 0.4)
-    outline = np.array([(-1, -1), (9, -1), (9, 2), (-1, 2)])
-    box = (left, top, left + wide, top + rng.uniform(0.25, 0.5))
-    return Item(0, TABLE["background"], box, outline)
 
 
 def picture(items: Sequence[Item], size, rng, *, border: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,8 @@
 
 Every part's size is a continuous function of attributes and goes to nothing as its attribute does:
 the same functions for whatever is drawn. Lengths are in units of the thing's height; x runs over
-[0, aspect], y over [0, 1] from the top; things face right. `s` is a `drawing.Sketch`, `c` the base
-colour of the thing, `b` its body.
+[0, aspect], y over [0, 1] from the top; things face right. `s` is a `drawing.Sketch`, `a` the
+attributes by name, `b` the body, `c` the base colour (RGB).
 """
 
 from __future__ import annotations
@@ -71,26 +71,24 @@ class Body:
         return np.array(points + [(2 * self.mid - x, y) for x, y in reversed(points)])
 
 
-def _behind(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
+def _behind(s, a, b, c) -> None:
     """Shadow, far wing, fin, sail, tail, backrest and the frame between wheels."""
     s.ellipse(b.mid, 0.975, 0.45 * b.aspect, 0.025, 0 * c, cover=0.35 * (1 - a.high))
     tip = (b.mid - 0.7 * a.winged * b.half, lerp(b.y0 + 0.5 * b.high, 0.02, a.winged))
-    s.polygon([b.at(0.15 * a.winged, 0.5), b.at(-0.35 * a.winged, 0.5), tip], c * 0.72, gloss=0.3)
+    s.polygon([b.at(0.15 * a.winged, 0.5), b.at(-0.35 * a.winged, 0.5), tip], c * 0.72)
     rise = 0.5 - 0.6 * a.winged
     fin = [b.at(-0.75, 0.5), b.at(-1, 0.5), b.at(-1 - 0.1 * a.winged, rise), b.at(-0.88, rise)]
     s.polygon(fin, c * 0.8)
     mast = b.y0 * (1 - a.floats)
-    s.line([b.at(0, 0.05), (b.mid, mast)], 0.025 * a.floats, BROWN, pattern=0.3)
+    s.line([b.at(0, 0.05), (b.mid, mast)], 0.025 * a.floats, BROWN, own=0.3)
     sail = [(b.mid + 0.03, 0.92 * b.y0), (b.mid + 0.03, lerp(0.92 * b.y0, 0.03 * b.y0, a.floats))]
-    s.polygon(
-        [*sail, (b.mid + 0.8 * a.floats * b.half, 0.92 * b.y0)], lerp(c, 1, 0.5), pattern=0.25
-    )
+    s.polygon([*sail, (b.mid + 0.8 * a.floats * b.half, 0.92 * b.y0)], lerp(c, 1, 0.5), own=0.25)
     tail = b.beast * (0.03 + 0.05 * a.furry) * (1 - 0.6 * a.winged)
     s.line([b.at(-0.9, 0.3), b.at(-1.17, 0.5), b.at(-1.2, 0.95)], tail, c * 0.8)
     _legs(s, a, b, c)
     rise = b.y0 * (1 - a.backrest)
     back = 0.5 * (b.y1 - 0.2 * b.high - rise) * (a.backrest > 0)
-    s.box(b.mid, rise + back, 0.92 * b.half, back, c * 0.85, gloss=0.4)
+    s.box(b.mid, rise + back, 0.92 * b.half, back, c * 0.85)
     hub = 1 - b.radius
     rear = (0.22 * b.aspect, hub)
     tubes = [(b.at(-1, 0), rear), (b.at(1, 0), (0.78 * b.aspect, hub)), ((b.mid, hub), b.at(1, 0))]
@@ -100,17 +98,17 @@ def _behind(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
         s.line(tube, 0.075 * a.hollow * a.wheels, c)
 
 
-def _legs(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
+def _legs(s, a, b, c) -> None:
     """Four legs under the body's ends, drawing together to two under an upright body."""
     thick = a.legs * (0.045 + 0.06 * b.beast + 0.085 * a.human) * (1 - 0.35 * a.winged)
     spread = lerp(0.86 - 0.08 * b.beast, 0.42, a.human)
     colour = c * lerp(0.82, 0.45, a.human)
     for side, light in ((-0.62, 0.75), (0.62, 0.75), (-1, 1), (1, 1)):
         x, y = b.at(side * spread, 0.65)
-        s.line([(x, y), (x + 0.02 * side, 1)], thick, colour * light, gloss=0.3)
+        s.line([(x, y), (x + 0.02 * side, 1)], thick, colour * light)
 
 
-def _middle(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
+def _middle(s, a, b, c) -> None:
     """The body with its roof, neck, slats, cushions, windows and screen."""
     cab = a.vehicle * a.windows * (1 - a.boxy) * (1 - a.floats)
     roof = b.y0 * cab
@@ -120,21 +118,21 @@ def _middle(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
     stem = a.neck * (1 - a.animal) * (1 - a.human)
     neck = 0.5 * (b.y0 * stem + 0.3 * b.high * (stem > 0))
     s.box(b.mid, b.y0 * (1 - stem) + neck, 0.36 * b.half, neck, c * 0.9)
-    s.polygon(b.outline(a), lerp(c, lerp(BROWN, c, 0.3), 0.85 * a.plant), pattern=1 - 0.5 * a.plant)
+    s.polygon(b.outline(a), lerp(c, lerp(BROWN, c, 0.3), 0.85 * a.plant), own=1 - 0.5 * a.plant)
     slat = a.hollow * a.boxy * (1 - a.wheels) * (1 - a.legs)
     for u in np.arange(-3, 4) / 3.5:  # shade, not holes: the label stays in one piece
-        s.box(*b.at(u, 0.56), 0.05 * slat * b.half, 0.44 * b.high, c * 0.35, pattern=0.3, gloss=0)
+        s.box(*b.at(u, 0.56), 0.05 * slat * b.half, 0.44 * b.high, c * 0.35, own=0.3)
     soft = a.furniture * a.fabric * a.backrest
     s.box(*b.at(0, 1 - 0.46 * soft), 0.7 * b.half, 0.16 * b.high * soft, c * 1.15)
     s.line([(b.mid, 0.6 * b.y0), b.at(0, 0.7)], 0.03 * soft, c * 0.5)
     _windows(s, a, b, b.y0 - roof, c)
-    s.line([b.at(0, 0.95), (b.mid, 0.98)], 0.12 * a.screen, c * 0.6, pattern=0.3)
-    s.box(b.mid, 0.975, 0.3 * b.half, 0.025 * a.screen, c * 0.6, pattern=0.3)
+    s.line([b.at(0, 0.95), (b.mid, 0.98)], 0.12 * a.screen, c * 0.6, own=0.3)
+    s.box(b.mid, 0.975, 0.3 * b.half, 0.025 * a.screen, c * 0.6, own=0.3)
     size = (0.86 * b.half * a.screen, 0.40 * b.high * a.screen)
-    s.box(*b.at(0, 0.48), *size, lerp(c, DISPLAY, 0.9), pattern=0.2, gloss=0.9)
+    s.box(*b.at(0, 0.48), *size, lerp(c, DISPLAY, 0.9))
 
 
-def _windows(s, a: SimpleNamespace, b: Body, top: float, c: np.ndarray) -> None:
+def _windows(s, a, b, top, c) -> None:
     """Rows of panes, of which a vehicle keeps the upper; below them a vehicle's dark sill."""
     tall = b.y1 - top
     wide = b.half * lerp(0.50, 0.9, max(a.boxy, 1 - a.vehicle))
@@ -143,49 +141,45 @@ def _windows(s, a: SimpleNamespace, b: Body, top: float, c: np.ndarray) -> None:
         ry = 0.105 * tall * a.windows * share * (1 + 0.45 * a.vehicle)
         for u in (-0.75, -0.25, 0.25, 0.75):
             x = b.mid - 0.06 * b.half * a.vehicle + wide * u
-            s.box(x, y, 0.19 * wide * a.windows * share, ry, lerp(c, GLASS, 0.9), pattern=0.15)
+            s.box(x, y, 0.19 * wide * a.windows * share, ry, lerp(c, GLASS, 0.9), own=0.3)
     sill = 0.05 * a.vehicle * (1 - a.hollow) * (1 - a.winged) * (1 - a.floats)
-    s.box(*b.at(0, 1 - 2 * sill), 0.95 * b.half, sill * b.high, c * 0.55, pattern=0.4, gloss=0.3)
+    s.box(*b.at(0, 1 - 2 * sill), 0.95 * b.half, sill * b.high, c * 0.55, own=0.4)
 
 
-def _front(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
+def _front(s, a, b, c) -> None:
     """Near wing, arms, armrests, wheels, foliage and head."""
     tip = lerp(b.y0 + 0.5 * b.high, lerp(0.98, 0, b.beast), a.winged)
     ends = [(b.mid - u * a.winged * b.half, tip) for u in (0.75, 0.6)]
     wing = [b.at(0.3 * a.winged, 0.5), b.at(-0.25 * a.winged, 0.6), *ends]
-    s.polygon(wing, c * 0.88, gloss=0.4 * (a.winged > 0))
+    s.polygon(wing, c * 0.88)
     soft = a.furniture * a.fabric * a.backrest
     for side in (-1, 1):
         s.line([b.at(0.9 * side, 0.12), b.at(1.12 * side, 1)], 0.06 * a.human, c * 0.85)
         rest = 0.5 * (b.high + 0.1 * soft) * (soft > 0)
-        s.box(b.at(0.86 * side, 0)[0], b.y1 - rest, 0.16 * b.half * soft, rest, c * 1.25, gloss=0.4)
+        s.box(b.at(0.86 * side, 0)[0], b.y1 - rest, 0.16 * b.half * soft, rest, c * 1.25)
         _wheel(s, a, b, (0.5 + side * (0.28 + 0.02 * a.boxy)) * b.aspect)
     _foliage(s, a, b, c)
     _head(s, a, b, c)
 
 
-def _wheel(s, a: SimpleNamespace, b: Body, x: float) -> None:
+def _wheel(s, a, b, x) -> None:
     r = b.radius
     y = 1 - r
-    s.line([(x, b.at(0, 0.7)[1]), (x, y)], 0.12 * a.wheels * a.winged, HUB * 0.7, pattern=0.2)
-    s.ellipse(x, y, r, r, TYRE, pattern=0.2, gloss=0.1)
+    s.line([(x, b.at(0, 0.7)[1]), (x, y)], 0.12 * a.wheels * a.winged, HUB * 0.7, own=0.2)
+    s.ellipse(x, y, r, r, TYRE, own=0.2)
     inner = r * (0.5 + 0.3 * a.hollow)
-    s.ellipse(x, y, inner, inner, lerp(HUB, SPOKED, a.hollow), pattern=0.3, gloss=0.5)
+    s.ellipse(x, y, inner, inner, lerp(HUB, SPOKED, a.hollow), own=0.3)
     for angle in np.arange(4) * np.pi / 4:
         dx = 0.75 * r * np.cos(angle)
         dy = 0.75 * r * np.sin(angle)
-        s.line(
-            [(x - dx, y - dy), (x + dx, y + dy)], 0.018 * a.hollow * a.wheels, TYRE * 2, pattern=0.2
-        )
+        s.line([(x - dx, y - dy), (x + dx, y + dy)], 0.018 * a.hollow * a.wheels, TYRE * 2, own=0.2)
 
 
-def _foliage(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
+def _foliage(s, a, b, c) -> None:
     """A crown of leaf clumps around the top of the body."""
     reach = lerp(0.2, 1.0, a.plant)
     middle = b.y0 * lerp(1.0, 0.56, a.plant)
-    s.line(
-        [(0.5 * b.aspect, b.y0 + 0.05), (0.5 * b.aspect, middle)], 0.1 * a.plant, BROWN, pattern=0.6
-    )
+    s.line([(0.5 * b.aspect, b.y0 + 0.05), (0.5 * b.aspect, middle)], 0.1 * a.plant, BROWN, own=0.6)
     for k in range(13):
         far = reach * np.sqrt((12 - k) / 13)
         x = b.aspect * (0.5 + 0.34 * far * np.cos(2.4 * k))
@@ -194,7 +188,7 @@ def _foliage(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
         s.ellipse(x, y, size * (1 + 0.3 * a.tall), size, c * (0.85 + 0.3 * (k * 7 % 13) / 13))
 
 
-def _head(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
+def _head(s, a, b, c) -> None:
     r = lerp(b.beast * 0.34 * b.high * (1 - 0.2 * a.neck), 0.105 * a.human, a.human)
     x = lerp(b.aspect - 1.45 * r, b.mid, a.human)
     y = r * 1.35 + 0.03 * b.beast
@@ -209,17 +203,17 @@ def _head(s, a: SimpleNamespace, b: Body, c: np.ndarray) -> None:
         sides = [(x + (side + d * ear) * r, y - 0.6 * r) for d in (-0.4, 0.4)]
         s.polygon([*sides, (x + side * r * 1.3, y - (0.7 + ear) * r)], c * 0.7)
         bend = [(1, 0.7), (1.9, 0.8 + 0.6 * horn), (1.7, 0.8 + horn)]
-        s.line([(x + side * u * r, y - v * r) for u, v in bend], 0.04 * a.horned, HORN, pattern=0.1)
-    s.ellipse(x, y, r, r * lerp(1, 1.2, a.human), tone, pattern=lerp(1, 0.15, a.human), gloss=0.3)
+        s.line([(x + side * u * r, y - v * r) for u, v in bend], 0.04 * a.horned, HORN, own=0.1)
+    s.ellipse(x, y, r, r * lerp(1, 1.2, a.human), tone, own=lerp(1, 0.15, a.human))
     snout = b.beast * (1 - 0.7 * a.winged) * r
     s.ellipse(x + 0.75 * r, y + 0.3 * r, 0.72 * snout, 0.48 * snout, tone * 0.9)
     beak = b.beast * a.winged * r
     gape = [(x + 0.7 * r, y - 0.3 * beak), (x + 0.7 * r, y + 0.3 * beak)]
-    s.polygon([*gape, (x + 0.7 * r + 0.75 * beak, y)], BEAK, pattern=0.1)
-    s.ellipse(x, y - 0.7 * r, 0.95 * r * a.human, 0.6 * r * a.human, HAIR, pattern=0.5, gloss=0.3)
+    s.polygon([*gape, (x + 0.7 * r + 0.75 * beak, y)], BEAK, own=0.1)
+    s.ellipse(x, y - 0.7 * r, 0.95 * r * a.human, 0.6 * r * a.human, HAIR, own=0.5)
     for side in (-0.35, 0.35):  # a beast is seen from the side: its eyes are at one place
         eye = (x + (0.25 * b.beast + side * a.human) * r, y + lerp(-0.2, 0.15, a.human) * r)
-        s.ellipse(*eye, 0.13 * r, 0.13 * r, TYRE, pattern=0, gloss=0)
+        s.ellipse(*eye, 0.13 * r, 0.13 * r, TYRE, own=0)
 
 
 def draw(s, a: SimpleNamespace, aspect: float, colour: np.ndarray) -> None:

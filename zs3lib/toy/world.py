@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from functools import lru_cache, partial
@@ -43,10 +44,8 @@ def voc_palette() -> list[int]:
 @lru_cache(maxsize=1)
 def context_codes() -> np.ndarray:
     """The number of each Context class among the 459 labels, (60,) uint16; background: unknown."""
-    lines = LABELS_459.read_text(encoding="utf-8").split("\n")
-    number = {
-        name.strip(): int(n) for n, _, name in (line.partition(":") for line in lines) if name
-    }
+    lines = re.findall(r"(\d+): (.+)", LABELS_459.read_text(encoding="utf-8"))
+    number = {name.strip(): int(n) for n, name in lines}
     named = CONTEXT_LABEL_OF | {"background": "unknown"}
     return np.array([number[named.get(name, name)] for name in CONTEXT_CLASSES], np.uint16)
 
@@ -94,13 +93,9 @@ def _write_pictures(root: Path, seed: int, short_side: int, index: int) -> None:
 def _write_lists(root: Path, train: int, val: int) -> None:
     for folder, year in (("VOCdevkit/VOC2012/ImageSets/Segmentation", 2012), ("context", 2010)):
         ids = [f"{year}_{k + 1:06d}\n" for k in range(train + val)]
-        (root / folder / "train.txt").write_text("".join(ids[:train]))
-        (root / folder / "val.txt").write_text("".join(ids[train:]))
+        for name, part in {"train": ids[:train], "val": ids[train:], "trainval": ids}.items():
+            (root / folder / f"{name}.txt").write_text("".join(part))
     shutil.copyfile(LABELS_459, root / "context" / "labels.txt")
-    voc = root / "VOCdevkit/VOC2012/ImageSets/Segmentation"
-    (voc / "trainval.txt").write_text(
-        (voc / "train.txt").read_text() + (voc / "val.txt").read_text()
-    )
 
 
 def _write_words(root: Path, seed: int) -> None:
@@ -134,9 +129,7 @@ def build(root: Path | str, *, workers: int = 2, progress: bool = True, **wanted
     root = Path(root).absolute()
     made = settings(**wanted)
     if root.exists() and any(root.iterdir()) and not (root / "world.json").exists():
-        raise ZS3Error(
-            f"{root} exists and is not a toy world: choose another folder, or empty this one"
-        )
+        raise ZS3Error(f"{root} exists and is not a toy world: choose another folder or empty it")
     root.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
@@ -161,7 +154,7 @@ def build(root: Path | str, *, workers: int = 2, progress: bool = True, **wanted
 
 
 def _swap(fresh: Path, root: Path) -> None:
-    """Put `fresh` in `root`'s place; no rename replaces a full folder, so an old world moves off."""
+    """Put `fresh` in `root`'s place: an old world moves off, since no rename replaces it."""
     old = Path(tempfile.mkdtemp(prefix=f".{root.name}-old-", dir=root.parent))
     if root.exists():
         os.replace(root, old / "world")

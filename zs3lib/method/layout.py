@@ -1,0 +1,84 @@
+"""What the label maps of a batch decide, before anything is trained (Fig. 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..classes import VOID
+from .features import cell_labels
+
+
+@dataclass
+class ImageLayout:
+    """What the label map of one image decides.
+
+    Attributes:
+        index: the image's place in its batch.
+        classes: {class: row of `Batch.real`} of an image without unseen classes, by class.
+        unseen: the unseen classes of the other images, those with at least one feature cell.
+        has_unseen: whether any pixel is of an unseen class.
+    """
+
+    index: int
+    classes: dict[int, int]
+    unseen: list[int]
+    has_unseen: bool
+
+
+class Batch:
+    """Images of one step, worked out on the CPU, where labels are: a GPU is never waited for.
+
+    Arguments:
+        features: real features, (B, h, w, F) float, on any device.
+        labels: (B, S, S) uint8 on the CPU; 255 is void.
+        unseen: the unseen classes.
+        settings: a `zs3lib.Settings`; `cell_stride` > 1 takes every so many-th cell each way.
+        device: where to train.
+
+    Attributes:
+        features, labels: as given, float32 and on the device.
+        cells: labels of the feature cells, (B, h, w) int64.
+        images: an `ImageLayout` for each image.
+        real: for each class of each image without unseen ones `samples` of its real features,
+            drawn with replacement, (fits, samples, F).
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        unseen: tuple[int, ...],
+        settings,
+        device: torch.device,
+    ):
+        cells = cell_labels(labels, features.shape[1:3])
+        stride = settings.cell_stride
+        if stride > 1:  # neighbours are alike: fewer cells cost little and save much
+            i, j = torch.randint(stride, (2,)).tolist()
+            features = features[:, i::stride, j::stride]
+            cells = cells[:, i::stride, j::stride]
+        self.images: list[ImageLayout] = []
+        positions = []
+        for index in range(len(cells)):
+            flat = cells[index].flatten()
+            present = [c for c in flat.unique().tolist() if c != VOID]
+            # An object smaller than a cell counts too.
+            has_unseen = bool(torch.isin(labels[index], torch.tensor(unseen)).any())
+            classes = {}
+            if not has_unseen:
+                for c in present:
+                    own = (flat == c).nonzero().flatten()
+                    drawn = own[torch.randint(len(own), (settings.samples,))]
+                    classes[c] = len(positions)
+                    positions.append(index * len(flat) + drawn)
+            unseen_here = [c for c in present if c in unseen]
+            self.images.append(ImageLayout(index, classes, unseen_here, has_unseen))
+        self.features = features.to(device, torch.float32)
+        self.labels = labels.to(device)
+        self.cells = cells.long().to(device)
+        rows = torch.cat(positions) if positions else torch.empty(0, dtype=torch.int64)
+        vectors = self.features.flatten(0, 2)[rows.to(device)]
+        self.real = vectors.view(-1, settings.samples, features.shape[-1])
