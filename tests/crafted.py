@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from tiny import EPOCHS, TINY
 from torch import Tensor, nn
 
 from zs3lib import Settings, split
@@ -14,25 +15,10 @@ BIRD, BOAT, DOG = 3, 4, 12  # seen at every K
 COW, SOFA = 10, 18  # unseen at K = 10
 SPLIT = split("voc", 10)
 WORDS = torch.randn(21, 300, generator=torch.Generator().manual_seed(5))
-TINY = {
-    "k": 10,
-    "feature_dim": 16,
-    "base_size": 40,
-    "crop_size": 32,
-    "val_size": 40,
-    "batch_size": 4,
-    "samples": 8,
-    "views": 1,
-    "stage1_steps": 0,
-    "stage1_epochs": 1,
-    "stage2_epochs": 2,
-    "warmup_epochs": 1,
-    "device": "cpu",
-}
 
 
 def tiny(**changes) -> Settings:
-    return Settings.make(**(TINY | changes))
+    return Settings.make(**(TINY | EPOCHS | {"k": 10, "feature_dim": 16} | changes))
 
 
 def stripes(*classes: int) -> Tensor:

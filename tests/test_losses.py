@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from zs3lib.method.losses import BANDWIDTHS, FLOOR, kernel, mmd, pixel_loss, zs_mmd
+from zs3lib.method.losses import BANDWIDTHS, FLOOR, mmd, pixel_loss, zs_mmd
 
 ODD = (1.7, 3.0, 11.0)
 
@@ -113,12 +113,6 @@ def test_the_root_is_flat_below_its_floor_where_sets_are_the_same():
     loss = mmd(a, near)
     assert loss.item() == pytest.approx(math.sqrt(FLOOR)) == pytest.approx(1e-3)
     assert not torch.autograd.grad(loss, near)[0].any()
-
-
-def test_kernel_values():
-    x = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    far = sum(math.exp(-25 / (2 * s)) for s in (2, 5, 10, 20, 40, 80))
-    torch.testing.assert_close(kernel(x, x[:1]), torch.tensor([[6.0], [far]]))
 
 
 # ---- numerics -----------------------------------------------------------------------------------

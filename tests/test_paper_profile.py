@@ -27,42 +27,20 @@ PAPER = Settings.make(profile="paper", device="cpu")
 @pytest.mark.parametrize("dataset, epochs", [("voc", 30), ("context", 20)])
 def test_the_numbers_of_section_iv_a_and_of_zs3net(dataset, epochs):
     s = Settings.make(profile="paper", dataset=dataset).as_dict()
-    expected = {
-        "stage1_epochs": epochs,
-        "stage2_epochs": epochs,
-        "batch_size": 8,
-        "base_size": 312,
-        "crop_size": 312,
-        "val_size": 513,
-        "scale_min": 0.5,
-        "scale_max": 2.0,
-        "blur": 0.5,
-        "stage1_optimiser": "sgd",
-        "stage1_lr": 0.007,
-        "fresh_lr_factor": 10,
-        "frozen_blocks": 0,
-        "frozen_bn": False,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "samples": 128,
-        "classifier_lr": 1e-7,
-        "classifier_loss": "sum",
-        "loss_at": "image",
-        "cell_stride": 1,
-        "unseen_weight": 100,
-        "generator_lr": 2e-4,
-        "noise": "gaussian",
-        "word_norm": "unit",
-        "mmd_root": True,
-        "protocol": "paper",
-        "backbone": "resnet101",
-        "feature_dim": 256,
-        "multi_grid": [1, 2, 4],
-        "aspp_rates": [6, 12, 18],
-        "dropout": True,
-        "align_corners": True,
-    }
-    assert {name: s[name] for name in expected} == expected
+    expected = [
+        {"stage1_epochs": epochs, "stage2_epochs": epochs, "batch_size": 8, "samples": 128},
+        {"base_size": 312, "crop_size": 312, "val_size": 513},
+        {"scale_min": 0.5, "scale_max": 2.0, "blur": 0.5},
+        {"stage1_optimiser": "sgd", "stage1_lr": 0.007, "fresh_lr_factor": 10},
+        {"frozen_blocks": 0, "frozen_bn": False, "momentum": 0.9, "weight_decay": 5e-4},
+        {"classifier_lr": 1e-7, "classifier_loss": "sum", "loss_at": "image", "cell_stride": 1},
+        {"unseen_weight": 100, "generator_lr": 2e-4, "noise": "gaussian", "word_norm": "unit"},
+        {"mmd_root": True, "protocol": "paper", "backbone": "resnet101", "feature_dim": 256},
+        {"multi_grid": [1, 2, 4], "aspp_rates": [6, 12, 18]},
+        {"dropout": True, "align_corners": True},
+    ]
+    for part in expected:
+        assert {name: s[name] for name in part} == part
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +104,7 @@ def test_validation_at_a_short_side_of_513(size, expected):
 
 
 def test_a_small_run_from_the_official_files_to_a_record(world, tmp_path):
-    """VOC 2012 + SBD's .mat files, torchvision's weights, binary word vectors gzipped; ResNet-18."""
+    """SBD's .mat files, torchvision's ResNet-18 for its 101, binary word vectors gzipped."""
     root = tmp_path / "data"
     shutil.copytree(world, root)
     mask = np.zeros((64, 64), np.uint8)

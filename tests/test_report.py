@@ -118,18 +118,17 @@ def test_an_unexecuted_a_failed_and_a_missing_notebook_are_refused(notebook, tmp
     raw.cells[1].execution_count = None
     nbformat.write(raw, tmp_path / "raw.ipynb")
     error = new_output("error", ename="ValueError", evalue="too small", traceback=[])
-    failed = new_code_cell("f()", execution_count=1, outputs=[error])
-    executed(tmp_path / "failed.ipynb", failed)
+    executed(tmp_path / "failed.ipynb", new_code_cell("f()", execution_count=1, outputs=[error]))
     (tmp_path / "torn.ipynb").write_text('{"cells": [')
     for names, words in {
-        ("raw",): "raw.ipynb was not run to its end",
-        ("failed",): "failed.ipynb stopped with ValueError: too small",
-        ("torn",): "torn.ipynb is no notebook",
-        ("none",): "none.ipynb is no notebook",
-        ("small", "small"): "two notebooks would both become small.html",
+        "raw": "raw.ipynb was not run to its end",
+        "failed": "failed.ipynb stopped with ValueError: too small",
+        "torn": "torn.ipynb is no notebook",
+        "none": "none.ipynb is no notebook",
+        "small small": "two notebooks would both become small.html",
     }.items():
+        paths = [tmp_path / f"{name}.ipynb" for name in names.split()]
         with pytest.raises(ZS3Error, match=words):
-            paths = [tmp_path / f"{name}.ipynb" for name in names]
             report.write(paths, tmp_path / "report", "toy", runs=tmp_path / "runs")
     assert not (tmp_path / "report").exists()
 
@@ -156,7 +155,7 @@ def test_a_picture_of_a_notebook_is_saved_small_or_what_is_there_is_named(notebo
     with Image.open(out) as saved:
         assert saved.size == (4, 4) and saved.convert("RGB").getpixel((1, 1)) == (255, 0, 0)
     for path, heading, words in (
-        (notebook, "Another", "its headings are Small things; The picture, not 'Another'"),
+        (notebook, "Another", "no picture below 'Another'; headings: Small things; The picture"),
         (executed(tmp_path / "b.ipynb"), "Small things", "no picture below 'Small things'"),
         (tmp_path / "none.ipynb", "The picture", "none.ipynb is no notebook"),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -128,13 +127,6 @@ def test_an_interrupted_run_says_what_is_saved_and_goes_on(
     assert same(weights_of(again), expected) and again.interrupted
 
 
-def test_a_training_of_another_key_is_not_gone_on_with(opened, same):
-    weights_of(opened(methods="ours"))
-    second = weights_of(opened(methods="ours", tau=0.1))
-    alone = weights_of(opened("b", methods="ours", tau=0.1))
-    assert same(second, alone)
-
-
 # ---- what is left behind ------------------------------------------------------------------------
 
 
@@ -186,13 +178,3 @@ def test_a_finished_run_predicts_as_it_was_scored(finished, record):
         known = labels != 255
         np.add.at(counted, (labels[known], found["ours"][known]), 1)
     assert counted.tolist() == record["methods"]["ours"]["confusion"]
-
-
-def test_heads_of_another_run_are_refused(trained, tmp_path):
-    shutil.copytree(trained / "runs", tmp_path / "runs")
-    folder = tmp_path / "runs" / "toy" / "voc-k10-s0"
-    heads = storage.load_weights(folder / "heads.pt")
-    for changes, says in (({"key": "x"}, "is of another run"), ({"backbone": "../x"}, "not below")):
-        storage.save(folder / "heads.pt", heads | changes)
-        with pytest.raises(ZS3Error, match=says):
-            open_run(folder)

@@ -102,6 +102,7 @@ COMMANDS = {
             option("--profile", default="paper", choices=("paper", "lite"), help="whose"),
             option("--datasets", nargs="+", choices=DATASETS, default=[*DATASETS], help="of which"),
             place("--root", DATA, "the data folder"),
+            option("--only-list", action="store_true", help="list what is missing, fetch nothing"),
         ],
     ),
     "tables": (

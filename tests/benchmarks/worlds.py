@@ -28,120 +28,87 @@ from zs3lib.settings import Settings
 from zs3lib.storage import peak_memory_mb, save
 
 FILES = 16  # pictures that are drawn; a larger dataset lists them again
-STATUS = Path("/proc/self/status")
+# Every stage once over all images, all layers trained, no generated vector rejected.
+ONCE = {"methods": "ours", "frozen_blocks": 0, "stage1_epochs": 1, "stage1_steps": 0, "views": 1}
+ONCE |= {"stage2_epochs": 1, "warmup_epochs": 0, "tau": 0.0, "cell_stride": 1, "workers": 0}
 
 
 def made_up(classes: int, k: int) -> Split:
-    """Register "made_up", of so many nameless classes; its split with k of them unseen.
-
-    The last ten that a label map of 8 bits can hold may be unseen.
-    """
+    """Register "made_up", a dataset of so many nameless classes; its split with k unseen."""
     names = tuple(f"class{c}" for c in range(classes))
-    last = min(classes, VOID)
-    unseen = names[last - 10 : last]
-    register(Dataset("made_up", "Made up", names, "worlds:MadeUp", unseen_order=unseen))
+    register(Dataset("made_up", "Made up", names, "worlds:MadeUp", unseen_order=names[-10:]))
     return split("made_up", k)
 
 
-def label_map(i: int, parts: Split, size: int, objects: int = 2) -> np.ndarray:
-    """Background, objects side by side, some void; every second map has an unseen class."""
-    rng = np.random.default_rng(i)
-    drawn = rng.choice([c for c in parts.seen if 0 < c < VOID], objects, replace=False)
-    if i % 2:
-        drawn[-1] = rng.choice(parts.unseen)
-    labels = np.zeros((size, size), np.uint8)
-    edges = np.linspace(size // 16, size - size // 16, objects + 1).astype(int)
-    for c, left, right in zip(drawn, edges, edges[1:]):
-        labels[size // 5 : 7 * size // 8, left:right] = c
-    labels[size // 5, size // 2 :] = VOID
-    return labels
-
-
 def label_maps(count: int, parts: Split, size: int, objects: int = 2) -> Tensor:
-    """A batch of label maps, (count, size, size) uint8."""
-    return torch.from_numpy(np.stack([label_map(i, parts, size, objects) for i in range(count)]))
+    """(count, size, size) uint8: background, so many objects, some void.
+
+    Every second map has an unseen class.
+    """
+    maps = np.zeros((count, size, size), np.uint8)
+    edges = np.linspace(size // 16, size - size // 16, objects + 1).astype(int)
+    for i in range(count):
+        rng = np.random.default_rng(i)
+        drawn = rng.choice(parts.seen[1:], objects, replace=False)
+        if i % 2:
+            drawn[-1] = rng.choice(parts.unseen)
+        for c, left, right in zip(drawn, edges, edges[1:]):
+            maps[i, size // 5 : 7 * size // 8, left:right] = c
+    maps[:, size // 5, size // 2 :] = VOID
+    return torch.from_numpy(maps)
 
 
 class MadeUp(SegmentationData):
-    """Noise with such label maps, as files."""
+    """Pictures of noise with such label maps."""
 
     def __init__(self, root: str | Path, part: str):
         self.names = DATASETS["made_up"].classes
-        source = Path(root, "images.txt")
-        count = int(source.read_text())
-        pictures = [Path(root, f"{i % FILES}.jpg") for i in range(count)]
+        source = Path(root, "count.txt")
+        pictures = [Path(root, f"{i % FILES}.jpg") for i in range(int(source.read_text()))]
         files = [(f"made_up_{i}", p, p.with_suffix(".png")) for i, p in enumerate(pictures)]
         super().__init__(files, source)
 
 
-def world(
-    root: Path, *, images: int, size: int, classes: int = 21, k: int = 10, **changes
-) -> Settings:
-    """Write a made-up dataset with random weights and word vectors.
+def world(root: Path, *, images: int, size: int, classes: int, k: int, **changes) -> Run:
+    """A run on a made-up dataset with random weights and word vectors, all written to `root`.
 
     Arguments:
-        size: side of its pictures; changes: settings other than the profile's.
-
-    Returns: the settings of a run on it.
+        size: side of a picture; changes: settings that are not the profile's.
     """
     parts = made_up(classes, k)
     rng = np.random.default_rng(0)
-    for i in range(FILES):
+    for i, labels in enumerate(label_maps(FILES, parts, size)):
         noise = rng.integers(0, 256, (size // 8 + 1, size // 8 + 1, 3), np.uint8)
         Image.fromarray(noise).resize((size, size)).save(root / f"{i}.jpg")
-        Image.fromarray(label_map(i, parts, size)).save(root / f"{i}.png")
-    (root / "images.txt").write_text(str(images))
+        Image.fromarray(labels.numpy()).save(root / f"{i}.png")
+    (root / "count.txt").write_text(str(images))
     vectors = rng.standard_normal((classes, 300)).round(3)
-    lines = [" ".join([name, *map(str, v)]) for name, v in zip(parts.names, vectors)]
+    lines = [" ".join([name, *map(str, vector)]) for name, vector in zip(parts.names, vectors)]
     (root / "words.txt").write_text("\n".join([f"{classes} 300", *lines, ""]))
     places = {"data_root": root, "weights": root / "weights.pt", "word_vectors": root / "words.txt"}
     settings = Settings.make(dataset="made_up", k=k, **places, **changes)
     save(root / "weights.pt", build(settings, classes).state_dict())
-    return settings
+    return Run(settings, runs_root=root / "runs", cache_root=root / "cache")
 
 
-# ---- a process of its own -----------------------------------------------------------------------
-
-# Every stage once over all images, all layers trained, at the shapes of the paper's stage 2.
-RUN = {
-    "methods": "ours",
-    "backbone": "resnet18",
-    "feature_dim": 256,
-    "batch_size": 8,
-    "stage1_steps": 0,
-    "stage1_epochs": 1,
-    "frozen_blocks": 0,
-    "frozen_bn": False,
-    "stage2_epochs": 1,
-    "warmup_epochs": 0,
-    "samples": 128,
-    "tau": 0.0,
-    "loss_at": "image",
-}
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held since `forget_peak`, or since its start."""
+def peak_mb(*, forget: bool = False) -> float:
+    """The most memory this process has held, MB; on Linux, since it was last told to forget."""
     with suppress(OSError):
-        return int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1]) / 1024
+        if forget:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
     return peak_memory_mb()
 
 
-def forget_peak() -> None:
-    """Count peak memory from now on, where Linux is."""
-    with suppress(OSError):
-        STATUS.with_name("clear_refs").write_text("5")
-
-
-def work(*, images: int, size: int, classes: int = 21, k: int = 10, **changes) -> dict:
+def work(
+    *, images: int, size: int, classes: int = 21, k: int = 10, profile: str = "lite"
+) -> dict[str, dict[str, float]]:
     """Run every stage on made-up pictures: {stage: {"seconds", "peak_mb"}}."""
+    changes = ONCE | {"base_size": size, "crop_size": size, "val_size": size, "profile": profile}
     found = {}
     with tempfile.TemporaryDirectory(prefix="zs3-bench-") as folder:
-        root = Path(folder)
-        sizes = {"base_size": size, "crop_size": size, "val_size": size}
-        changes = RUN | sizes | changes
-        settings = world(root, images=images, size=size, classes=classes, k=k, **changes)
-        run = Run(settings, runs_root=root / "runs", cache_root=root / "cache")
+        run = world(Path(folder), images=images, size=size, classes=classes, k=k, **changes)
         stages = {
             "stage1": run.train_backbone,
             "features": run.features,
@@ -149,7 +116,7 @@ def work(*, images: int, size: int, classes: int = 21, k: int = 10, **changes) -
             "evaluation": run.evaluate,
         }
         for name, stage in stages.items():
-            forget_peak()
+            peak_mb(forget=True)
             begin = time.perf_counter()
             stage()
             found[name] = {"seconds": time.perf_counter() - begin, "peak_mb": peak_mb()}
@@ -157,15 +124,11 @@ def work(*, images: int, size: int, classes: int = 21, k: int = 10, **changes) -
     return found
 
 
-def measure(**task) -> dict:
+def measure(**task) -> dict[str, dict[str, float]]:
     """`work` in a process of its own, so that what it needs is not hidden by what came before."""
-    threads = str(torch.get_num_threads())
-    done = subprocess.run(
-        [sys.executable, __file__, json.dumps(task)],
-        env=os.environ | {"OMP_NUM_THREADS": threads},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, __file__, json.dumps(task)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{task} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -96,9 +96,12 @@ class Lab:
         self.page.wait_for_selector(IDLE)
         file = self.folder / f"{name}.ipynb"
         last = self.page.evaluate(LAST)
+        before = file.stat().st_mtime_ns
         found = []
 
         def whole() -> bool:
+            if file.stat().st_mtime_ns == before:
+                return False
             try:
                 found.append(nbformat.read(file, 4))
             except nbformat.reader.NotJSONError:  # in the middle of being written

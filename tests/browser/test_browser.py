@@ -60,7 +60,7 @@ def test_jupyterlab_answers_only_those_who_have_the_token(lab):
 def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(lab, trained, name):
     seen = trained if name == "train" else run(lab, name)
     assert seen["errors"] == []
-    assert seen["pictures shown"] == seen["pictures"] > 0
+    assert seen["pictures shown"] >= seen["pictures"] > 0  # a slider's are not saved
     assert seen["widgets not shown"] == 0
     assert lab.page.foreign == []  # nothing is fetched from the network
     if name == "train":  # both stages, the features, the evaluation

@@ -1,7 +1,4 @@
-"""From files to batches: the paper's augmentation (Sec. IV-A), seeded for each image.
-
-`settings` are a run's `Settings`.
-"""
+"""From files to batches: the paper's augmentation (Sec. IV-A), seeded for each image."""
 
 from __future__ import annotations
 
@@ -58,8 +55,8 @@ def augmentation(settings) -> v2.Transform:
 class Augmented(Dataset):
     """Augmented images: (image (3, S, S) float32, labels (S, S) uint8).
 
-    What is drawn depends on (seed, epoch, image) alone, neither on workers nor on what was loaded
-    before: a run that was interrupted goes on with the pictures it would have seen.
+    What is drawn depends on (seed, epoch, image) alone: an interrupted run goes on with the
+    pictures it would have seen.
     """
 
     def __init__(self, data, indices: list[int], settings, *, seed, epoch):
@@ -94,13 +91,9 @@ def _validation_pair(data, settings, i: int) -> tuple[Tensor, Tensor]:
 
 
 def workers(settings) -> int:
-    """Processes that load: as many as asked for, but leaving the network a core if there are two.
-
-    What is loaded does not depend on their number.
-    """
-    known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return min(settings.workers, max(1, cores - 1))
+    """Processes that load: as many as asked for, but one core of several is the network's."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(settings.workers, max(1, (cores or 1) - 1))
 
 
 def batches(dataset: Dataset, settings, *, order=None, drop_last: bool = False) -> DataLoader:
@@ -125,11 +118,7 @@ def validation_batches(data, settings) -> DataLoader:
 class Pictures:
     """A source of batches for stage 1: augmented images in an order of each epoch's own.
 
-    Arguments:
-        data: the training images; indices: those to train on; settings: a `zs3lib.Settings`.
-
-    Attributes:
-        batches: how many an epoch has; a last one that is not full is left out.
+    `batches` is how many an epoch has; a last one that is not full is left out.
     """
 
     def __init__(self, data, indices: list[int], settings):

@@ -14,38 +14,24 @@ from collections.abc import Iterable, Mapping
 from configparser import ConfigParser
 from pathlib import Path
 
+import gensim.downloader
 from torchvision.datasets.utils import check_integrity
 
 from ..errors import ZS3Error
-from ..storage import RESOURCES, atomic_write, file_hash, read_text, unwritable
+from ..storage import RESOURCES, atomic_write, file_hash, read_text
 from . import words
 from .segmentation import context_folder, context_list, read_ids, sbd_folder
 
 CATALOGUE = RESOURCES / "downloads.ini"
 GOOGLE_NEWS = "word2vec-google-news-300"
 EXCERPT = "wordvectors.txt"  # of it, where the lite profile looks for word vectors
-NO_SPACE = 23  # curl's exit code when it cannot write
-NO_RANGES = 33  # when the server sends a file from its beginning only
-
-
-def _places(root: Path) -> dict[str, Path]:
-    """Where the readers look for what may lie in several places."""
-    import gensim.downloader
-
-    return {
-        "sbd": sbd_folder(root) or root / "sbd",
-        "context": context_folder(root),
-        "lists": context_list(root, "train").parent,
-        "gensim": Path(gensim.downloader.BASE_DIR),
-    }
+NO_RANGES = 33  # curl's exit code when the server sends a file from its beginning only
 
 
 class Item:
     """Something to have on disk, as `downloads.ini` lists it.
 
-    Attributes:
-        urls: where it may be had, tried in order; gb: its size.
-        path: where the download goes; part: where what has come of it so far is.
+    `path` is where the download goes, and `part` where what has come of it so far is.
     """
 
     def __init__(self, name: str, row: Mapping[str, str], root: Path):
@@ -53,24 +39,32 @@ class Item:
         self.root = root
         self.row = row
         self.urls = row["url"].split()
+        self.gb = float(row["gb"])
         self.path = self._paths("file")[0]
         self.part = self.path.with_name(f"{self.path.name}.part")
-        self.gb = float(row["gb"])
 
     def _paths(self, key: str) -> list[Path]:
-        places = _places(self.root)
+        places = {  # where the readers look, which depends on what is there by now
+            "sbd": sbd_folder(self.root) or self.root / "sbd",
+            "context": context_folder(self.root),
+            "lists": context_list(self.root, "train").parent,
+            "gensim": Path(gensim.downloader.BASE_DIR),
+        }
         return [self.root / part.format(**places) for part in self.row.get(key, "").split()]
 
     def ready(self) -> bool:
         """Whether it is there already, all of it."""
         if any(path.is_file() for path in self._paths("instead")):
             return True
+        if "unpack" not in self.row:
+            return self.path.is_file()
         try:
-            ids = {i for path in self._paths("lists") for i in read_ids(path)}
+            ids = [i for path in self._paths("lists") for i in read_ids(path)]
         except ZS3Error:
             return False
-        held = [{file.stem for file in p.parent.glob(p.name)} for p in self._paths("holds")]
-        return bool(ids) and all(ids <= names for names in held)
+        held = self._paths("holds")
+        files = [path.with_name(path.name.replace("*", i)) for path in held for i in ids]
+        return bool(files) and all(file.is_file() for file in files)
 
     def published(self, path: Path) -> bool:
         """Whether a file is the one that is published, as far as its checksum is known."""
@@ -81,7 +75,7 @@ class Item:
     def get(self, *, retries: int = 3) -> None:
         """Fetch it, unless its file was put there by hand, and put it in place.
 
-        Raises OSError where it cannot be had, ZS3Error on another file than the published one.
+        Raises OSError where it cannot be had, ZS3Error where a file is not the published one.
         """
         if self.path.is_file() and not self.published(self.path):
             raise ZS3Error(f"{self.path} is not the file of {self.urls[0]} (checksum): remove it")
@@ -90,7 +84,7 @@ class Item:
                 break
             try:
                 self._fetch(url, retries)
-            except (OSError, ZS3Error):
+            except OSError:
                 if url == self.urls[-1]:
                     raise
         if "unpack" in self.row:
@@ -100,17 +94,12 @@ class Item:
             self.path.unlink()
 
     def _fetch(self, url: str, retries: int) -> None:
-        """Download it whole and as published, or not at all."""
         print(f"{self.name} from {url}", flush=True)
-        begun = self.part.is_file()
         curl(url, self.part, retries)
-        if begun and not self.published(self.part):  # an earlier call may have left another file
-            self.part.unlink()
-            curl(url, self.part, retries)
         if not self.published(self.part):
             self.part.unlink()
             wanted = self.row.get("md5") or self.row["sha256"]
-            raise ZS3Error(f"{url} sent a file without the checksum {wanted}: try again later")
+            raise OSError(f"{url} sent a file without the checksum {wanted}: try again later")
         self.part.replace(self.path)
 
 
@@ -134,30 +123,23 @@ def _size(path: Path) -> int:
 def curl(url: str, part: Path, retries: int) -> None:
     """Fill `part` to its end, as long as each attempt gets further than those before.
 
-    Raises OSError where there is no such file or no curl, ZS3Error where it cannot be written.
+    Raises OSError where that fails, or there is no curl.
     """
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(part.parent, error) from error
+    if not shutil.which("curl"):
+        raise OSError("curl is not installed")
+    part.parent.mkdir(parents=True, exist_ok=True)
     command = ["curl", "-C", "-", "--retry", str(retries), "--connect-timeout", "20", "-L"]
     command += ["--fail", "-o", str(part), "--write-out", "%{http_code} %{errormsg}", url]
     furthest = _size(part)
     while True:
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        except FileNotFoundError:
-            raise OSError("curl is not installed") from None
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         status, _, reason = done.stdout.strip().partition(" ")
         if done.returncode == 0 or status == "416":  # nothing is left to send
             return
-        reason = reason or f"curl ended with {done.returncode}"
-        if done.returncode == NO_SPACE:
-            raise unwritable(part, OSError(reason))
         if done.returncode == NO_RANGES:
             part.unlink(missing_ok=True)
         elif _size(part) <= furthest:
-            raise OSError(reason)
+            raise OSError(reason or f"curl ended with {done.returncode}")
         furthest = max(furthest, _size(part))
 
 
@@ -169,28 +151,20 @@ def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
 
     Raises ZS3Error where the archive is damaged, or holds a member that points outside of it.
     """
-    aside = root / f".{archive.name}.unpacked"  # so that an interruption leaves no half files
-    shutil.rmtree(aside, ignore_errors=True)
-
-    def placed(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-        member = tarfile.data_filter(member, folder)  # those left out are checked as well
-        match = re.fullmatch(pattern, member.name.removeprefix("./"))
-        target = match.expand(place) if match and member.isfile() else None
-        if target is None or (root / target).exists():
-            return None
-        return member.replace(name=target, deep=False)
-
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(aside, filter=placed)
-        for file in [path for path in aside.rglob("*") if path.is_file()]:
-            target = root / file.relative_to(aside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
+            for member in tar:
+                name = tarfile.data_filter(member, root).name.removeprefix("./")
+                match = re.fullmatch(pattern, name)
+                target = root / match.expand(place) if match else root
+                if target.exists() or not member.isfile():
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                half = target.with_name(f".{target.name}.tmp")  # an interruption leaves no half
+                half.write_bytes(tar.extractfile(member).read())
+                half.replace(target)
     except Exception as error:  # tarfile, gzip and zlib raise many kinds on a damaged archive
         raise ZS3Error(f"{archive} cannot be unpacked ({error}): remove it, try again") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def plan(items: list[Item], root: Path) -> None:
@@ -198,8 +172,8 @@ def plan(items: list[Item], root: Path) -> None:
     need = 0.0
     for item in items:
         print(f"  {item.name}: {item.gb:.2f} GB to download from {item.urls[0]}", flush=True)
-        come = _size(item.path) + _size(item.part)
-        need += max(0.0, item.gb - come / 1e9) + item.gb * ("unpack" in item.row)
+        come = (_size(item.path) + _size(item.part)) / 1e9
+        need += max(0.0, item.gb - come) + item.gb * ("unpack" in item.row)
     disk = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(disk).free / 1e9
     if free < need:
@@ -212,7 +186,6 @@ def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool =
     Raises ZS3Error, after everything that can be had is there, with one line that names each
     missing file, its address and where to put it; at once where the disk has not the space.
     """
-    root = Path(root)
     missing = [item for item in catalogue(profile, datasets, root) if not item.ready()]
     print("Missing:" if missing else "Everything is there.")
     plan(missing, root)

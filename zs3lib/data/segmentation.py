@@ -6,6 +6,7 @@ A dataset of your own is a class like `Context` here, named by its entry in `cla
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.io import loadmat
-from torchvision.datasets import SBDataset
 
 from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID
 from ..errors import ZS3Error
@@ -24,7 +24,6 @@ from ..storage import RESOURCES, read_text, text_hash
 
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
-SBD_LIST = "train_noval.txt"  # SBD's training images without any of VOC 2012's val
 
 
 @contextmanager
@@ -38,36 +37,33 @@ def _reading(path: Path, what: str) -> Iterator[None]:
 
 
 class SegmentationData:
-    """Images with one label map each.
+    """Images with one label map each: `ids`, `images` and `masks`.
 
     A subclass sets `names`, the classes that a label map's numbers mean, and hands over `files`,
-    (id, image file, mask file) of every image, and the list that names them as `source`. They
-    become the attributes `ids`, `images` and `masks`.
+    (id, image file, mask file) of every image, and the list that names them as `source`.
     """
 
     names: tuple[str, ...]
+    relabel: np.ndarray | None = None  # of a subset: the new label of each old one, a row an image
 
     def __init__(self, files: list[tuple[str, Path, Path]], source: Path):
         if not files:
             raise ZS3Error(f"{source} lists no image: an empty split is of no use")
         self.ids, self.images, self.masks = map(list, zip(*files))
-        for name, count in Counter(self.ids).items():
-            if count > 1:
-                raise ZS3Error(f"{source} lists {name} twice: every image may appear once")
-        for path in (*self.images, *self.masks):
-            if not path.is_file():
-                raise ZS3Error(
-                    f"{path} not found, but {source} lists it: add it or remove its line"
-                )
+        name, count = Counter(self.ids).most_common(1)[0]
+        if count > 1:
+            raise ZS3Error(f"{source} lists {name} twice: every image may appear once")
+        if lost := [path for path in (*self.images, *self.masks) if not path.is_file()]:
+            raise ZS3Error(f"{lost[0]} not found, but {source} lists it: add it or remove its line")
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def subset(self, indices: list[int]) -> SegmentationData:
-        """The same data with the images `indices` alone."""
+    def subset(self, indices: list[int], *, relabel: np.ndarray | None = None) -> SegmentationData:
+        """The images `indices` alone; with `relabel`, (len(indices), 256) uint8, labels change."""
         part = copy.copy(self)
-        for cached in ("presence", "fingerprint"):
-            part.__dict__.pop(cached, None)
+        part.relabel = relabel
+        vars(part).pop("presence", None)
         for name in ("ids", "images", "masks"):
             setattr(part, name, [getattr(self, name)[i] for i in indices])
         return part
@@ -91,7 +87,7 @@ class SegmentationData:
         wrong = mask[(mask >= len(self.names)) & (mask != VOID)]
         if wrong.size:
             raise ZS3Error(f"{path} holds label {wrong[0]}: there are {len(self.names)}, and 255")
-        return mask.astype(np.uint8)
+        return mask.astype(np.uint8) if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
         """Image i, RGB, and its label map, (H, W) uint8."""
@@ -108,11 +104,13 @@ class SegmentationData:
         counts = [np.bincount(self.load_mask(i).ravel(), minlength=256) for i in range(len(self))]
         return np.stack(counts)[:, : len(self.names)] > 0
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Hash of the ids and of the sizes of all files: tells one set of data from another."""
+        """Hash of ids, new labels and the sizes of all files: tells this data from other data."""
         files = zip(self.ids, self.images, self.masks)
-        return text_hash(repr([(i, a.stat().st_size, b.stat().st_size) for i, a, b in files]))
+        sizes = [(i, a.stat().st_size, b.stat().st_size) for i, a, b in files]
+        changes = "" if self.relabel is None else self.relabel.tobytes().hex()
+        return text_hash(f"{sizes}{changes}")
 
 
 def read_ids(path: Path) -> list[str]:
@@ -144,9 +142,8 @@ def sbd_folder(base: Path) -> Path | None:
 
 
 class VOC(SegmentationData):
-    """Pascal VOC 2012 segmentation; `train` adds SBD's masks where they are on disk.
+    """Pascal VOC 2012; `train` adds SBD's masks: `SegmentationClassAug`, or else SBD's own files.
 
-    They are `SegmentationClassAug` with `train_aug.txt` inside the devkit, or else SBD's own files.
     VOC's own mask of an image comes first, and no image of `val` is ever in `train`.
     """
 
@@ -166,9 +163,8 @@ class VOC(SegmentationData):
                 source = lists / "train_aug.txt"
                 more = pair(read_ids(source), pictures, kit / "SegmentationClassAug", ".png")
             elif sbd := sbd_folder(base):
-                source = sbd / SBD_LIST
+                source = sbd / "train_noval.txt"  # SBD's images without any of VOC 2012's val
                 more = pair(read_ids(source), sbd / "img", sbd / "cls", ".mat")
-                self._sbd = SBDataset(sbd, image_set="train_noval", mode="segmentation")
             files += [file for file in more if file[0] not in known]
         super().__init__(files, source)
 
@@ -176,7 +172,7 @@ class VOC(SegmentationData):
         if path.suffix != ".mat":
             return super().read_mask(path)
         with _reading(path, "SBD's GTcls.Segmentation"):
-            return np.array(self._sbd._get_segmentation_target(path))
+            return loadmat(path)["GTcls"][0]["Segmentation"][0]
 
 
 def context_list(base: Path, part: str) -> Path:
@@ -193,27 +189,24 @@ def context_folder(base: Path) -> Path:
 
 
 class Context(SegmentationData):
-    """Pascal-Context: `.mat` files of 459 labels; those but 59 classes are background.
-
-    Where `labels.txt` is missing, the official list is taken.
-    """
+    """Pascal-Context: `.mat` files of 459 labels; those but 59 classes are background."""
 
     names = CONTEXT_CLASSES
 
     def __init__(self, root: str | Path, part: str):
         base = _base(root, "2010")
-        source = context_list(base, part)
         folder = context_folder(base)
+        source = context_list(base, part)
         self._to_class = self._label_table(folder / "labels.txt")
         images = base / "VOCdevkit" / "VOC2010" / "JPEGImages"
         super().__init__(pair(read_ids(source), images, folder / "trainval", ".mat"), source)
 
     @staticmethod
     def _label_table(path: Path) -> np.ndarray:
-        """Class index of each of the 459 labels, (460,) uint8; no official file holds 0: void."""
+        """Class index of each of the 459 labels, by a file's or the official list; 0 is void."""
         path = path if path.is_file() else RESOURCES / "context_labels_459.txt"
-        lines = (line.partition(":") for line in read_text(path).splitlines())
-        number = {name.strip(): int(n) for n, _, name in lines if n.strip().isdigit()}
+        lines = re.findall(r"^\s*(\d+)\s*:\s*(.*\S)", read_text(path), re.MULTILINE)
+        number = {name: int(digits) for digits, name in lines}
         official = [CONTEXT_LABEL_OF.get(name, name) for name in CONTEXT_CLASSES[1:]]
         lost = [name for name in official if name not in number]
         if lost or sorted(number.values()) != list(range(1, 460)):

@@ -25,17 +25,14 @@ LARGE = 50_000_000  # bytes on disk: smaller files are read whole
 
 
 def candidates(name: str) -> list[tuple[str, ...]]:
-    """The words whose mean may stand for a class, in the order they are tried: its own name first.
+    """The words whose mean may stand for a class, in the order they are tried.
 
     "school bus" is looked up also as school_bus, schoolbus and school + bus, "Zebra" as zebra.
     """
-    parts = name.split()
-    tried = [name, *SPELLINGS.get(name, ())]
-    if len(parts) > 1:
-        tried += ["_".join(parts), "".join(parts), tuple(parts)]
+    parts = tuple(name.split())
+    tried = [name, *SPELLINGS.get(name, ()), "_".join(parts), "".join(parts), parts]
     spellings = [(words,) if isinstance(words, str) else words for words in tried]
-    lower = name.lower()
-    return spellings if lower == name else spellings + candidates(lower)
+    return spellings if name == name.lower() else spellings + candidates(name.lower())
 
 
 def class_words(*names: str) -> set[str]:
@@ -62,10 +59,8 @@ def _downloaded(name: str) -> Path:
     import gensim.downloader
 
     there = Path(gensim.downloader.BASE_DIR, name, f"{name}.gz")
-    if there.is_file():  # gensim would ask the network for its file name first
-        return there
-    try:
-        return Path(gensim.downloader.load(name, return_path=True))
+    try:  # without the network where it is there: gensim would ask for its file name
+        return there if there.is_file() else Path(gensim.downloader.load(name, return_path=True))
     except Exception as error:  # gensim raises plain ones: unknown name, no network, checksum
         reason = " ".join(str(error).split())[:200]
         raise ZS3Error(
@@ -75,10 +70,7 @@ def _downloaded(name: str) -> Path:
 
 
 def _is_binary(path: Path) -> bool:
-    """Whether vectors are stored as float32: then what follows the first word is no plain text.
-
-    Gensim has no way to tell, and its downloader names its binary Google News file just `.gz`.
-    """
+    """Whether what follows the first word is no plain text; Google News' is just called .gz."""
     from gensim import utils
 
     with utils.open(str(path), "rb") as file:
@@ -122,17 +114,12 @@ def read(path: Path, *, words: set[str] | None = None, limit: int | None = None)
 
 
 def _excerpt(path: Path, words: set[str], folder: Path) -> Path:
-    """A word2vec file of those `words` that `path` has, made in `folder` at first use.
-
-    Its name changes with the source's place, size and time, and with the words.
-    """
+    """A word2vec file of those `words` that `path` has, made in `folder` at first use."""
     stat = path.stat()
     key = text_hash(repr((str(path.resolve()), stat.st_size, stat.st_mtime_ns, sorted(words))))
     small = folder / f"{path.name.partition('.')[0]}-{key}.bin"
-    if small.is_file():
-        return small
     with locked(folder):
-        if not small.is_file():  # another run may have made it meanwhile
+        if not small.is_file():
             vectors = read(path, words=words)
             with atomic_write(small) as file:
                 vectors.save_word2vec_format(file.fileno(), binary=True)
@@ -142,15 +129,15 @@ def _excerpt(path: Path, words: set[str], folder: Path) -> Path:
 def _nearest(path: Path, name: str) -> str:
     """The end of an error's line: words near to `name` by spelling, and to its known parts."""
     vectors = read(path, limit=200_000)
-    vocabulary = [word for word in vectors.index_to_key if word]
     parts = name.lower().replace("_", " ").split()
     known = [part for part in parts if part in vectors]
     unknown = [part for part in parts if part not in vectors]
-    hints = [f": '{part}' is unknown" for part in unknown if len(parts) > 1]
+    hints = [f": '{part}' is unknown" for part in unknown if known]
+    near = []
     for part in dict.fromkeys((name, *unknown)):
-        if near := difflib.get_close_matches(part, vocabulary, 3):
-            hints.append(f"; nearest spellings there: {', '.join(near)}")
-            break
+        near = near or difflib.get_close_matches(part, vectors.index_to_key, 3)
+    if near:
+        hints.append(f"; nearest spellings there: {', '.join(near)}")
     if known and unknown:
         near = [word for word, _ in vectors.most_similar(known, topn=3)]
         hints.append(f"; nearest in meaning to {' + '.join(known)}: {', '.join(near)}")

@@ -101,8 +101,7 @@ def add_classes(
     again to generated features they lose the run's unseen classes or leave the new ones too little.
 
     Arguments:
-        run: a run's folder (`runs/<profile>/<dataset>-k<K>-s<seed>`), a `Run` after `train_heads`,
-            or an opened run.
+        run: a run's folder, a `Run` after `train_heads`, or an opened run.
         words: new class names, listed or comma-separated: "zebra, school bus". A name of several
             words that is not in the word vectors as one ("school_bus") is the mean of its words.
         method: which of the run's heads to extend.

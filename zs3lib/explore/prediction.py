@@ -78,7 +78,7 @@ def open_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
                 opened = Image.open(Path(image).expanduser())
             # A JPEG is read at a fraction of its size where that is enough.
             enough = 2 * LONGEST / max(opened.size)
-            opened.draft(None, [1 + int(enough * side) for side in opened.size])
+            opened.draft(None, [max(1, int(enough * side)) for side in opened.size])
         picture = ImageOps.exif_transpose(opened).convert("RGB")
     except Image.DecompressionBombError as error:
         size = str(error).split(",")[0]

@@ -1,7 +1,8 @@
 """DeepLabv3+ (Sec. III-A): torchvision's backbones and ASPP, our decoder.
 
-The decoder's output is the per-pixel *feature* that the generator imitates; the 1x1 `classifier`
-is the only layer that stage 2 trains again.
+The decoder's output is the per-pixel *feature* that the generator imitates, at 1/4 of the image's
+height and width; logits are upsampled to the rest ("H x W" in the paper). The 1x1 `classifier` is
+stage 1's: stage 2 trains a fresh one (`generator.Head`), as ZS3Net does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LOW_LEVEL_DIM = 48
 
 
 def _dilate(block: nn.Module, dilation: int) -> None:
-    """Trade a block's stride for dilation: same weights and receptive field, twice the cells."""
+    """Trade a block's stride for dilation: same weights, twice the cells each way."""
     for conv in block.modules():
         if isinstance(conv, nn.Conv2d):
             conv.stride = (1, 1)
@@ -230,7 +231,7 @@ def freeze(network: nn.Module) -> nn.Module:
 def autocast(device: torch.device, wanted: bool) -> torch.autocast:
     """bfloat16 where it is wanted and the device computes in it; elsewhere it would be slower."""
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted and native)

@@ -1,4 +1,4 @@
-"""Features of the frozen network, computed once on a CPU and kept in one file for all methods."""
+"""Features of the frozen network, and a file that keeps those of the training images."""
 
 from __future__ import annotations
 

@@ -63,8 +63,9 @@ class Generator(nn.Module):
         """
         first, *rest = self.model
         word_weight, noise_weight = first.weight.split(self.word_dim, dim=1)
-        said = F.linear(words, word_weight, first.bias)
-        hidden = F.linear(noise, noise_weight) + (said if index is None else said[index])
+        word_part = F.linear(words, word_weight, first.bias)
+        word_part = word_part if index is None else word_part[index]
+        hidden = F.linear(noise, noise_weight) + word_part
         for layer in rest:
             hidden = layer(hidden)
         return hidden

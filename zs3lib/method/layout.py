@@ -1,4 +1,8 @@
-"""What the label maps of a batch decide, before anything is trained (Fig. 2)."""
+"""Which images and classes of a batch learn from real features, and which from generated ones.
+
+An image that shows an unseen class gives no real features at all, not even of its seen classes: the
+paper's Fig. 2 is read as ZS3Net's code has it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ class ImageLayout:
 
     Attributes:
         index: the image's place in its batch.
-        classes: {class: row of `Batch.real`} of an image without unseen classes, by class.
-        unseen: the unseen classes of the other images, those with at least one feature cell.
+        classes: {class: row of `Batch.real`} for each class shown; empty where `has_unseen`.
+        unseen: the unseen classes shown in at least one feature cell.
         has_unseen: whether any pixel is of an unseen class.
     """
 
@@ -29,7 +33,8 @@ class ImageLayout:
 
 
 class Batch:
-    """Images of one step, worked out on the CPU, where labels are: a GPU is never waited for.
+    """Images of one step. What they hold is worked out on the CPU, where labels are: no step asks a
+    GPU for it.
 
     Arguments:
         features: real features, (B, h, w, F) float, on any device.
@@ -65,7 +70,7 @@ class Batch:
         for index in range(len(cells)):
             flat = cells[index].flatten()
             present = [c for c in flat.unique().tolist() if c != VOID]
-            # An object smaller than a cell counts too.
+            # An unseen object smaller than a cell counts too: what is around it is left out.
             has_unseen = bool(torch.isin(labels[index], torch.tensor(unseen)).any())
             classes = {}
             if not has_unseen:

@@ -37,7 +37,7 @@ def mmd(
     """Maximum mean discrepancy between real features and generated ones (Eq. 1).
 
     Arguments:
-        x: real features, (N, D) float; no gradient passes through them.
+        x: real features, the paper's x with N, (N, D) float; no gradient passes through them.
         y: generated features, (M, D) float.
         bandwidths: s of the Gaussians that are summed.
         root: the square root of Eq. 1, as ZS3Net trains with; False for Eq. 1 itself.
@@ -61,6 +61,8 @@ def zs_mmd(
 
     (1/Q^2) sum_ii' c_i c_i' k(a_i, a_i') - (2/(QP)) sum_ij c_i k(a_i, b_j)
     + (1/P^2) sum_jj' k(b_j, b_j')
+
+    With c < 1 the weighted a have a mass below 1: they attract less than the b repel one another.
 
     Arguments:
         a: trusted features, (Q, D) float; no gradient passes through them.

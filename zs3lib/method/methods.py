@@ -38,7 +38,7 @@ class Method:
 
         Arguments:
             probabilities: the classifier's softmax over classes, (n, C) tensor.
-            c: the class that the pseudo-features were generated for.
+            c: index of the class that the pseudo-features were generated for.
             tau: the confidence above which one is trusted.
 
         Returns: (n,) tensor of the same type.

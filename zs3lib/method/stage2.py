@@ -1,5 +1,6 @@
-"""Stage 2 (Sec. III): generator and pixel classification layer trained together, image by image.
+"""Stage 2 (Sec. III): generator and pixel classification layer trained together.
 
+The generator takes a step for each class of each image, then the classifier one for the batch.
 ZS3Net, recursive training and its ablation are one loop: read `Trainer.step` beside Sec. III and
 Fig. 2. What differs between them stands in `methods.py`.
 """
@@ -22,7 +23,7 @@ from .losses import mmd, pixel_loss, zs_mmd
 from .methods import Method
 from .stage1 import check_finite, poly, together
 
-KINDS = ("generator", "classifier", "recursion", "q")
+KINDS = ("generator", "recursion", "classifier", "q")  # in the order of a step
 
 
 class Trainer:
@@ -53,6 +54,7 @@ class Trainer:
         torch.manual_seed(stream(settings.seed, 20))
         features = settings.feature_dim
         self.head = Head(words=words, noise=settings.noise, features=features).to(device)
+        # fused: the one that can leave out a step (`_learn`)
         self.generator_optimiser = torch.optim.Adam(
             self.head.generator.parameters(), lr=settings.generator_lr, fused=True
         )
@@ -62,6 +64,7 @@ class Trainer:
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
         )
+        # The schedule and the weight of unseen classes are ZS3Net's: the paper keeps its procedure.
         self.schedule = poly(self.classifier_optimiser, steps)
         self.class_weights = torch.ones(len(words), device=device)
         self.class_weights[list(split.unseen)] = settings.unseen_weight
@@ -85,7 +88,7 @@ class Trainer:
         gamma) with the number of teachers "q", and "classifier".
         """
         self.losses = defaultdict(list)
-        self.head.train()
+        self.head.train()  # dropout is part of the generator's noise whenever it generates
         if self.method.generates:
             for image in batch.images:
                 if not image.has_unseen:
@@ -95,6 +98,7 @@ class Trainer:
                     for c in image.unseen:
                         self.recurse(c)
         self.fit_classifier(batch)
+        self.schedule.step()
         return self.losses
 
     def fit_generator(self, c: int, real: Tensor) -> None:
@@ -109,11 +113,12 @@ class Trainer:
         settings = self.settings
         b = self.head.generate(c, settings.samples)
         with torch.no_grad():
-            # One draw for both would make equal weights a loss of nothing: a = b.
+            # The paper's words fit a draw of their own ("fresh") and the very b ("same"). With one
+            # draw for both, equal weights are a loss of nothing: a = b.
             a = b if settings.pseudo == "same" else self.head.generate(c, settings.samples)
             probabilities = self.head.classifier(a).softmax(1)
             confidence = self.method.weights(probabilities, c, settings.tau)
-            q = (confidence > 0).sum()
+            q = (confidence > 0).sum()  # the others stay in a with c = 0: shapes are fixed
         normalise = settings.zs_weights == "normalised"
         loss = self.zs_mmd(
             a, b, confidence, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root
@@ -127,7 +132,7 @@ class Trainer:
         """Backpropagate into the generator and take an Adam step, unless `skip`."""
         self.generator_optimiser.zero_grad()
         loss.backward()
-        # torch's own way to leave a step out without waiting for the GPU's answer.
+        # As torch's GradScaler leaves out a step, without waiting for the GPU's answer.
         self.generator_optimiser.found_inf = None if skip is None else skip.float()
         self.generator_optimiser.step()
 
@@ -137,15 +142,15 @@ class Trainer:
         """
         settings = self.settings
         real = [image.index for image in batch.images if not image.has_unseen]
-        invented = [image.index for image in batch.images if image.has_unseen]
+        generated = [image.index for image in batch.images if image.has_unseen]
         if not self.method.generates:
-            invented = []
-        images = real + invented
+            generated = []
+        images = real + generated
         if not images:
             return
         with torch.no_grad():
-            generated = self.head.generate_map(batch.cells[invented], VOID)
-        features = torch.cat([batch.features[real], generated])
+            made = self.head.generate_map(batch.cells[generated], VOID)
+        features = torch.cat([batch.features[real], made])
         logits = self.head.classifier(features).permute(0, 3, 1, 2)
         labels = batch.cells[images]
         if settings.loss_at == "image":
@@ -157,7 +162,6 @@ class Trainer:
         self.classifier_optimiser.zero_grad()
         loss.backward()
         self.classifier_optimiser.step()
-        self.schedule.step()
         self.losses["classifier"].append(loss.detach())
 
     # ---- state ----------------------------------------------------------------------------------
@@ -229,17 +233,16 @@ class Stage2:
     def train_epoch(self, bar: tqdm) -> dict[str, list[dict]]:
         """One pass over the images. Returns what each step of each method that took part lost."""
         warm = self.epochs < self.settings.warmup_epochs
-        waiting = self._generating()[1:] if warm else []
-        active = {name: t for name, t in self.trainers.items() if name not in waiting}
+        copied_later = self._generating()[1:] if warm else []
+        active = {name: t for name, t in self.trainers.items() if name not in copied_later}
         steps: dict[str, list[dict]] = {name: [] for name in active}
         for n, (features, labels) in enumerate(self.source.epoch(self.epochs)):
-            # Draws belong to the step: a resumed run repeats them, and all methods share them.
-            seed = stream(self.settings.seed, 21, self.epochs, n)
-            torch.manual_seed(seed)
+            # Draws belong to the step: a resumed run repeats them, and all methods start it alike.
+            torch.manual_seed(stream(self.settings.seed, 21, self.epochs, n))
             batch = next(iter(active.values())).batch(features, labels)
             for name, trainer in active.items():
                 trainer.recursing = trainer.method.recursive and not warm
-                torch.manual_seed(seed)
+                torch.manual_seed(stream(self.settings.seed, 23, self.epochs, n))
                 steps[name].append(trainer.step(batch))
             bar.update()
         return steps

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..classes import DATASETS
 from ..storage import TABLES, write_texts
-from .formats import markdown
-from .paper import KINDS, published
+from .formats import HEADS, page
+from .paper import published
 
+ROW = ["table", "dataset", "k", "model"]
 CHECKED = ["overall_pa", "overall_ma", "overall_miou", "hiou"]
+CLASSES = {"voc": 21, "context": 60}
 HALF = 0.05  # half a unit of the last printed decimal
 # Percent of unseen pixels in the masks of VOC 2012's official val split (1,449 images at full size,
 # void left out), by K.
@@ -28,26 +29,25 @@ VOC_UNSEEN_PIXELS = {2: 2.27, 4: 4.47, 6: 7.53, 8: 9.92, 10: 11.29}
 
 def label(metric: str) -> str:
     """ "overall_miou" -> "overall mIoU"."""
-    return " ".join(KINDS.get(part, part) for part in metric.replace("hiou", "hIoU").split("_"))
+    group, kind = HEADS[metric]
+    return f"{group.lower()} {kind}".strip()
 
 
-def audit(rows: pd.DataFrame, classes: Mapping[str, int] | None = None) -> pd.DataFrame:
+def audit(rows: pd.DataFrame, classes: Mapping[str, int] = CLASSES) -> pd.DataFrame:
     """Recompute each overall number and hIoU of published rows from the others.
 
-    MA and mIoU are the mean over classes, (seen (C-K) + unseen K) / C; hIoU is the harmonic mean;
-    PA lies between the two, since its weights are pixel counts that the paper does not print. All
-    four grow with both inputs, so the ends of their intervals suffice.
+    MA and mIoU are the mean over classes, hIoU is the harmonic mean; PA lies between the two, since
+    its weights are pixel counts that the paper does not print. All four grow with both inputs, so
+    the ends of their intervals suffice.
 
-    `classes` are the numbers of classes C, by dataset; default VOC 21, Context 60. Returns one row
-    per number: table, dataset, k, model, metric, printed, `low` and `high` (what it must lie in,
+    Returns one row per number: ROW, metric, printed, `low` and `high` (what it must lie in,
     percent) and `off` (signed distance of its rounding interval to that; 0 where they agree).
     """
-    classes = classes or {name: len(entry.classes) for name, entry in DATASETS.items()}
     share = rows["k"] / rows["dataset"].map(classes)
     parts = []
     for metric in CHECKED:
         kind = "miou" if metric == "hiou" else metric.removeprefix("overall_")
-        part = rows[["table", "dataset", "k", "model"]].assign(metric=metric, printed=rows[metric])
+        part = rows[ROW].assign(metric=metric, printed=rows[metric])
         for end, shift in {"low": -HALF, "high": HALF}.items():
             seen = rows[f"seen_{kind}"] + shift
             unseen = rows[f"unseen_{kind}"] + shift
@@ -67,9 +67,8 @@ def audit(rows: pd.DataFrame, classes: Mapping[str, int] | None = None) -> pd.Da
 def pixel_shares() -> pd.DataFrame:
     """The unseen pixels' share, percent, that each PA imply: (seen - overall) / (seen - unseen).
 
-    It is a property of the validation pictures, so all rows of one dataset and K must allow a
-    common value. Returns table, dataset, k, model, `low` and `high` (by the rounding of all three)
-    and `agrees`: with what was counted in VOC's masks, or with the other rows of that K.
+    Returns ROW, `low` and `high` (by the rounding of all three) and `agrees`: with what was counted
+    in VOC's masks, or with the other rows of that K, which were scored on the same pictures.
     """
     rows = published()
     ends = []
@@ -77,17 +76,14 @@ def pixel_shares() -> pd.DataFrame:
         seen = rows["seen_pa"] + a
         ends.append(100 * (seen - rows["overall_pa"] - c) / (seen - rows["unseen_pa"] - b))
     shares = pd.concat(ends, axis=1)
-    apart = (rows["seen_pa"] - rows["unseen_pa"]).abs() > 2 * HALF  # else rounding allows any share
-    low = shares.min(axis=1).clip(lower=0).where(apart, 0.0)
-    high = shares.max(axis=1).clip(upper=100).where(apart, 100.0)
-    found = rows[["table", "dataset", "k", "model"]].assign(low=low, high=high)
-    whole = found[low <= high]  # a PA outside of its row's two others implies nothing
-    groups = whole.groupby(["dataset", "k"])
+    low = shares.min(axis=1).clip(lower=0)
+    high = shares.max(axis=1).clip(upper=100)
+    found = rows[ROW].assign(low=low, high=high)
+    groups = found[low <= high].groupby(["dataset", "k"])  # other rows' PA allow no share at all
     common = groups["low"].transform("max") <= groups["high"].transform("min")
     counted = rows["k"].map(VOC_UNSEEN_PIXELS).where(rows["dataset"] == "voc")
-    common = common.reindex(found.index, fill_value=False)
-    agrees = ((low <= counted) & (counted <= high)).where(counted.notna(), common)
-    return found.assign(agrees=agrees)
+    agrees = counted.between(low, high).where(counted.notna(), common.reindex(rows.index))
+    return found.assign(agrees=agrees.eq(True))
 
 
 def claims() -> pd.DataFrame:
@@ -112,17 +108,16 @@ def claims() -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["section", "claim", "holds", "better", "exceptions"])
 
 
-def _cell(row) -> str:
-    between = f"{row.low:.2f} to {row.high:.2f}"
-    if row.off == 0:
-        return f"{row.printed:.1f} ({between})"
-    return f"**{row.printed:.1f}** ({between}; off {row.off:+.2f})"
-
-
 def _rows() -> pd.DataFrame:
-    rows = published()[["table", "dataset", "k", "model"]]
+    rows = published()[ROW]
     for metric, found in audit(published()).groupby("metric", sort=False):
-        rows[label(metric)] = [_cell(row) for row in found.itertuples()]
+        cells = []
+        for row in found.itertuples():
+            between = f"{row.low:.2f} to {row.high:.2f}"
+            good = f"{row.printed:.1f} ({between})"
+            bad = f"**{row.printed:.1f}** ({between}; off {row.off:+.2f})"
+            cells.append(bad if row.off else good)
+        rows[label(metric)] = cells
     shares = pixel_shares()
     text = shares["low"].map("{:.2f}".format) + " to " + shares["high"].map("{:.2f}".format)
     text = text.where(shares["low"] <= shares["high"], "none")
@@ -132,13 +127,10 @@ def _rows() -> pd.DataFrame:
 
 def write(out: Path | str = TABLES) -> Path:
     """Write `<out>/audit.md`: the claims, every row recomputed, the number of classes; the path."""
-    found = audit(published().query("model != 'Final'"))
-    agree = [
-        f"{(off == 0).sum()} of {len(off)} {label(metric)}"
-        for metric, off in found.groupby("metric", sort=False)["off"]
-    ]
+    found = audit(published().query("model != 'Final'")).groupby("metric", sort=False)["off"]
+    agree = [f"{(off == 0).sum()} of {len(off)} {label(metric)}" for metric, off in found]
     counted = ", ".join(f"{share} % at K = {k}" for k, share in VOC_UNSEEN_PIXELS.items())
-    parts = [
+    text = page(
         "# Audit of the published tables",
         (__doc__ or "").partition("\n\n")[2],
         f'Numbers that agree with their row: {", ".join(agree)}. Table III\'s "Final" rows are '
@@ -149,12 +141,12 @@ def write(out: Path | str = TABLES) -> Path:
         "## What the text says of the tables",
         'A larger printed number counts as "better", more than half as "most"; words in brackets '
         "are ours.",
-        markdown(claims()),
+        claims(),
         "## Every row",
         "Printed (what the rest of its row allows); bold where the two cannot both be right. The "
         "three pixel accuracies of a row imply which share of the pixels is of unseen classes, "
         f"which is the same for all rows of one dataset and K. VOC's val masks hold {counted}; at "
         "the paper's 513 pixels it may be a few hundredths more or less.",
-        markdown(_rows()),
-    ]
-    return write_texts(out, {"audit.md": "\n\n".join(map(str.strip, parts)) + "\n"})[0]
+        _rows(),
+    )
+    return write_texts(out, {"audit.md": text})[0]

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import pandas as pd
 
-HEADS = [(group, kind) for group in ("Seen", "Unseen", "Overall") for kind in ("PA", "MA", "mIoU")]
-HEADS += [("", "hIoU")]
+HEADS = {
+    f"{group.lower()}_{kind.lower()}": (group, kind)
+    for group in ("Seen", "Unseen", "Overall")
+    for kind in ("PA", "MA", "mIoU")
+}
+HEADS["hiou"] = ("", "hIoU")
+METRICS = list(HEADS)
+COLUMNS = pd.MultiIndex.from_tuples(HEADS.values())
 TEX = {character: f"\\{character}" for character in "&%$#_{}"}
-TEX |= {"±": r"$\pm$", "\\": r"\textbackslash{}"}
-TEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame of texts as a GitHub table; its index is not shown."""
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.values.tolist()]
-    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows]
-    return "".join(f"| {line} |\n" for line in lines)
+def page(*parts: str | list[str] | pd.DataFrame) -> str:
+    """Markdown for GitHub: texts as they are, a frame of texts as a table, a list as bullets."""
+    shown = []
+    for part in parts:
+        if isinstance(part, pd.DataFrame):
+            rows = [list(part.columns), ["---"] * len(part.columns), *part.values.tolist()]
+            lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows]
+            part = "\n".join(f"| {line} |" for line in lines)
+        elif isinstance(part, list):
+            part = "\n".join(f"- {line}" for line in part)
+        shown.append(part.strip())
+    return "\n\n".join(shown) + "\n"
 
 
 def spread(mean: pd.DataFrame, std: pd.DataFrame) -> pd.DataFrame:
@@ -28,34 +40,29 @@ def spread(mean: pd.DataFrame, std: pd.DataFrame) -> pd.DataFrame:
     return shown.where(mean.notna(), "-")
 
 
-def texts(frame: pd.DataFrame, bold: str) -> dict[str, pd.DataFrame]:
-    """{"measured": rows (K, Model), columns HEADS, "published": ...}; each K's best set by `bold`.
+def below(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
+    """Measured, with the published rows below: texts, rows (K, Source, Model), columns COLUMNS.
 
-    Best is judged on the number as printed, so a tie sets all of it; a number alone is never bold.
+    `bold` sets the best of a K's measured or published, as printed: a tie sets all of it. A number
+    alone is never bold.
     """
-    shown = {}
-    std = frame.xs("std", level="Source")
-    for source in ("measured", "published"):
-        values = frame.xs(source, level="Source").map("{:.1f}".format).astype(float)
-        by_k = values.groupby(level="K")
-        best = (values == by_k.transform("max")) & (by_k.transform("count") > 1)
-        plain = spread(values, std if source == "measured" else std * float("nan"))
-        cells = plain.where(~best, plain.map(bold.format))
-        shown[source] = cells.set_axis(pd.MultiIndex.from_tuples(HEADS), axis=1)
-    return shown
+    mean = frame.drop("std", level="Source")
+    std = frame.xs("std", level="Source", drop_level=False)
+    std = std.rename({"std": "measured"}, level="Source").reindex(mean.index)
+    values = mean.map("{:.1f}".format).astype(float)
+    groups = values.groupby(level=["K", "Source"])
+    best = (values == groups.transform("max")) & (groups.transform("count") > 1)
+    plain = spread(mean, std)
+    cells = plain.where(~best, plain.map(bold.format)).set_axis(COLUMNS, axis=1)
+    cells = cells.swaplevel("Model", "Source")
+    return cells.sort_index(level=["K", "Source"], sort_remaining=False)
 
 
 def beside(frame: pd.DataFrame, bold: str = "<b>{}</b>") -> pd.DataFrame:
     """Measured, with the published number in parentheses behind: rows (K, Model)."""
-    shown = texts(frame, bold)
-    return shown["measured"] + " (" + shown["published"] + ")"
-
-
-def below(frame: pd.DataFrame, bold: str) -> pd.DataFrame:
-    """Measured, with the published rows below: rows (K, Source, Model)."""
-    shown = pd.concat(texts(frame, bold), names=["Source"]).swaplevel("K", "Source")
-    order = [frame.index.unique("K"), ["measured", "published"], frame.index.unique("Model")]
-    return shown.reindex(pd.MultiIndex.from_product(order, names=["K", "Source", "Model"]))
+    cells = below(frame, bold)
+    published = cells.xs("published", level="Source")
+    return cells.xs("measured", level="Source") + " (" + published + ")"
 
 
 def to_markdown(frame: pd.DataFrame, heading: str, notes: list[str]) -> str:
@@ -64,8 +71,7 @@ def to_markdown(frame: pd.DataFrame, heading: str, notes: list[str]) -> str:
     cells.columns = [" ".join(head).strip() for head in cells.columns]
     cells = cells.reset_index()
     cells["K"] = cells["K"].astype(str).where(~cells["K"].duplicated(), "")
-    lines = "".join(f"- {note}\n" for note in notes)
-    return f"# {heading}\n\nEach cell: measured (published).\n\n{markdown(cells)}\n{lines}"
+    return page(f"# {heading}", "Each cell: measured (published).", cells, notes)
 
 
 def to_text(frame: pd.DataFrame, heading: str, notes: list[str]) -> str:
@@ -77,14 +83,13 @@ def to_text(frame: pd.DataFrame, heading: str, notes: list[str]) -> str:
 def to_latex(frame: pd.DataFrame, caption: str, notes: list[str], label: str) -> str:
     """A table* float for a paper; needs the packages booktabs and multirow."""
     escape = str.maketrans(TEX)
-    cells = below(frame, r"\textbf{{{}}}").replace("±", r"$\\pm$", regex=True)
-    tex = cells.style.to_latex(
+    tex = below(frame, r"\textbf{{{}}}").style.to_latex(
         environment="table*",
         position="t",
         position_float="centering",
         hrules=True,
         multicol_align="c",
-        column_format="lll" + "r" * cells.shape[1],
+        column_format="lll" + "r" * len(COLUMNS),
         caption=caption.translate(escape),
         label=label,
     )
@@ -92,5 +97,5 @@ def to_latex(frame: pd.DataFrame, caption: str, notes: list[str], label: str) ->
     small = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}"
     end = "\\par\\smallskip " + " ".join(notes).translate(escape) + "\n\\end{table*}"
     tex = tex.replace(k, "\\midrule\n" + k).replace("\\midrule\n\\midrule", "\\midrule")
-    tex = tex.replace("\\centering", small).replace("\\end{table*}", end)
+    tex = tex.replace("\\centering", small).replace("\\end{table*}", end).replace("±", r"$\pm$")
     return "% needs \\usepackage{booktabs,multirow}\n" + tex

@@ -9,27 +9,25 @@ import pandas as pd
 
 from ..classes import DATASETS
 from ..method.methods import METHODS
-
-KINDS = {"pa": "PA", "ma": "MA", "miou": "mIoU"}
-METRICS = [f"{group}_{kind}" for group in ("seen", "unseen", "overall") for kind in KINDS]
-METRICS += ["hiou"]
+from .formats import METRICS
 
 
 def published() -> pd.DataFrame:
     """The paper's Tables I-III: columns table, dataset, k, model and METRICS (percent)."""
-    file = resources.files("zs3lib").joinpath("resources/published_tables.csv")
-    with file.open(encoding="utf-8") as lines:
-        return pd.read_csv(lines)
+    return pd.read_csv(resources.files("zs3lib") / "resources/published_tables.csv")
+
+
+def results_tables() -> dict[str, str]:
+    """{table: dataset} of every dataset's results: the paper's number, else the dataset's name."""
+    return {entry.table or entry.name: entry.name for entry in DATASETS.values()}
 
 
 def tables() -> dict[str, tuple[str, str]]:
     """{table: (dataset, title)}: the paper's, then those of datasets that it has not."""
-    found = dict(published()[["table", "dataset"]].drop_duplicates().values.tolist())
-    own = {entry.table or entry.name: entry.name for entry in DATASETS.values()}
-    return {
-        table: (name, "Ablation on " * (table not in own) + DATASETS[name].title)
-        for table, name in (found | own).items()
-    }
+    own = results_tables()
+    found = dict(published()[["table", "dataset"]].values.tolist()) | own
+    kinds = {table: "" if table in own else "Ablation on " for table in found}
+    return {table: (name, kinds[table] + DATASETS[name].title) for table, name in found.items()}
 
 
 def titles(methods: Mapping[str, Mapping]) -> dict[str, str]:
@@ -56,16 +54,15 @@ def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
     its `records` hold and no table of the paper has a place for, the floor aside.
     """
     paper = published().query("table == @table")["model"].unique().tolist()
-    shown: dict[str, str] = {}
-    for method in METHODS.values():
-        if label := method.rows.get(table):  # which a subclass may have from its parent
-            shown[method.name] = method.title if label in shown.values() else label
-    if table in {entry.table or entry.name for entry in DATASETS.values()}:
+    named = [(m.name, m.rows[table], m.title) for m in METHODS.values() if table in m.rows]
+    if table in results_tables():
         for name, title in frame(records)[["method", "model"]].values.tolist():
             known = METHODS.get(name)
-            placed = name in shown or known and (not known.generates or paper and known.rows)
-            if not placed:
-                shown[name] = name if title in shown.values() else title
+            if not known or known.generates and not (paper and known.rows):
+                named.append((name, title, name))
+    shown: dict[str, str] = {}
+    for method, label, other in named:  # a subclass may have its parent's label
+        shown.setdefault(method, other if label in shown.values() else label)
     return dict(sorted(shown.items(), key=lambda item: [*paper, item[1]].index(item[1])))
 
 
@@ -74,11 +71,10 @@ def hiou_frame(records: list[dict], datasets: Iterable[str] | None = None) -> pd
 
     One row per run and method of the datasets' own tables, and one per published number.
     """
-    own = [entry.table or entry.name for entry in DATASETS.values()]
+    own = list(results_tables())
     shown = [method for table in own for method in models(table, records)]
-    paper = published().assign(source="published")
     measured = frame(records).assign(source="measured")
-    paper = paper[paper["table"].isin(own)]
-    both = pd.concat([measured[measured["method"].isin(shown)], paper], ignore_index=True)
-    both = both[both["dataset"].isin(list(datasets or DATASETS))]
-    return both[["dataset", "k", "model", "source", "hiou"]]
+    paper = published().assign(source="published")
+    both = [measured[measured["method"].isin(shown)], paper[paper["table"].isin(own)]]
+    both = pd.concat(both, ignore_index=True)[["dataset", "k", "model", "source", "hiou"]]
+    return both[both["dataset"].isin(list(datasets or DATASETS))]

@@ -9,14 +9,9 @@ import pandas as pd
 from ..errors import ZS3Error
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
-from .formats import markdown, spread
+from .formats import HEADS, page, spread
 
-METRICS = {
-    "seen_miou": "Seen mIoU",
-    "unseen_miou": "Unseen mIoU",
-    "overall_miou": "Overall mIoU",
-    "hiou": "hIoU",
-}
+METRICS = ["seen_miou", "unseen_miou", "overall_miou", "hiou"]
 PROTOCOL = (
     "Percent. paper: the label maps of training images with unseen classes lay out the generated "
     "features (ZS3Net's protocol, the default). strict: these images are left out of stage 2, and "
@@ -31,59 +26,45 @@ def both(runs: list[dict]) -> list[dict]:
     return [r for r in runs if found[r["dataset"], r["k"], r["seed"]] == 2]
 
 
-def table(runs: list[dict]) -> pd.DataFrame:
-    """Rows (dataset, k, model, protocol): seeds, then each metric's mean and std in percent.
+def _markdown(mean: pd.DataFrame, std: pd.DataFrame, runs: list[dict], profile: str) -> str:
+    """Paper's protocol beside strict; mean ± standard deviation where there are several seeds."""
+    shown = spread(mean, std).unstack("protocol")
+    cells = shown.index.to_frame(index=False).set_axis(["Dataset", "K", "Model"], axis=1)
+    for metric, protocol in shown.columns:
+        cells[f"{' '.join(HEADS[metric]).strip()}, {protocol}"] = shown[metric, protocol].array
+    hiou = mean["hiou"].unstack("protocol")
+    change = (hiou["strict"] - hiou["paper"]).map("{:+.1f}".format)
+    cells["hIoU, strict - paper"] = change.array
+    images = []
+    seeds = []
+    strict = pd.DataFrame(runs).query("protocol == 'strict'")
+    for (dataset, k), own in strict.groupby(["dataset", "k"], sort=False):
+        left = f"{own['stage1_images'].iloc[0]} of {own['train_images'].iloc[0]} training images"
+        images.append(f"{dataset}, K = {k}: {left} have no unseen class")
+        seeds.append(f"{dataset}, K = {k}: seeds {records.several(own['seed'])}")
+    notes = [records.SETTING[profile].partition(" The published")[0], PROTOCOL]
+    notes += ["; ".join(images) + ".", "; ".join(seeds) + ". No significance test."]
+    return page(f"# Both protocols, profile {profile}", cells, notes)
 
-    Raises ZS3Error when two runs differ in more than the protocol.
+
+def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
+    """Write `<out>/<profile>/protocol.{csv,md}` from what `both` returned; the paths.
+
+    The CSV has a row per (dataset, k, model, protocol): each metric's mean in percent, and its
+    sample standard deviation. Raises ZS3Error when two runs differ in more than the protocol.
     """
     records.check_same_settings(runs, free=["protocol"])
     scores = paper.frame(runs)
     for column in ("dataset", "model"):  # in their order, not the alphabet's
         scores[column] = pd.Categorical(scores[column], scores[column].unique())
-    groups = scores.groupby(["dataset", "k", "model", "protocol"], observed=True)
-    found = groups[list(METRICS)].agg(["mean", "std"])
-    found.columns = [metric + "_std" * (kind == "std") for metric, kind in found.columns]
-    found.insert(0, "seeds", groups.size())
-    return found
-
-
-def to_markdown(frame: pd.DataFrame, runs: list[dict], profile: str) -> str:
-    """Paper's protocol beside strict; mean ± standard deviation where there are several seeds."""
-    wide = frame.unstack("protocol")
-    cells = wide.index.to_frame(index=False).astype(str).set_axis(["Dataset", "K", "Model"], axis=1)
-    for metric, label in METRICS.items():
-        for protocol in ("paper", "strict"):
-            shown = spread(wide[metric, protocol], wide[f"{metric}_std", protocol])
-            cells[f"{label}, {protocol}"] = shown.to_numpy()
-    change = wide["hiou", "strict"] - wide["hiou", "paper"]
-    cells["hIoU, strict - paper"] = change.map("{:+.1f}".format).to_numpy()
-    setting = records.SETTING.get(profile, records.OTHER).partition(" The published")[0]
-    images: dict[str, None] = {}
-    seeds: dict[str, list[str]] = {}
-    for r in runs:
-        if r["protocol"] == "strict":
-            row = f"{r['dataset']}, K = {r['k']}"
-            left = f"{r['stage1_images']} of {r['train_images']} training images"
-            images[f"{row}: {left} have no unseen class"] = None
-            seeds.setdefault(row, []).append(str(r["seed"]))
-    seeded = "; ".join(f"{row}: seeds {', '.join(own)}" for row, own in seeds.items())
-    notes = [setting, PROTOCOL, "; ".join(images) + ".", seeded + ". No significance test."]
-    lines = "".join(f"- {note}\n" for note in notes)
-    return f"# Both protocols, profile {profile}\n\n{markdown(cells)}\n{lines}"
-
-
-def to_csv(frame: pd.DataFrame, profile: str) -> str:
-    """One row per (dataset, k, model, protocol): means in percent, `<metric>_std` over seeds."""
-    found = frame.round(4).reset_index()
-    found.insert(4, "profile", profile)
-    return found.to_csv(index=False)
-
-
-def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
-    """Write `<out>/<profile>/protocol.{csv,md}` from what `both` returned; the paths."""
-    frame = table(runs)
-    texts = {"protocol.csv": to_csv(frame, profile)}
-    texts["protocol.md"] = to_markdown(frame, runs, profile)
+    groups = scores.groupby(["dataset", "k", "model", "protocol"], observed=True)[METRICS]
+    mean = groups.mean()
+    std = groups.std()
+    found = mean.join(std.add_suffix("_std"))[[m + end for m in METRICS for end in ("", "_std")]]
+    found.insert(0, "profile", profile)
+    found.insert(1, "seeds", groups.size())
+    texts = {"protocol.csv": found.round(4).to_csv()}
+    texts["protocol.md"] = _markdown(mean, std, runs, profile)
     return write_texts(Path(out, profile), texts)
 
 

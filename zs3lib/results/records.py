@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from ..classes import DATASETS
 from ..errors import ZS3Error
-from ..storage import SCHEMA, checksum, plain_name, run_name
+from ..storage import SCHEMA, checksum, run_name
 
 SETTING = {
     "toy": "Generated toy images and a small backbone: NOT the paper's setting. The published "
@@ -18,7 +20,6 @@ SETTING = {
     "not agree.",
     "paper": "The paper's setting, as this repository reads it.",
 }
-OTHER = "Not the paper's setting."
 # Settings in which the runs of one table may differ: what the row is, where things lie, and what it
 # ran on. What lies there must not differ: "inputs" holds the files' hashes.
 ROW = ("tau", "gamma")  # which the paper chooses by K
@@ -44,51 +45,38 @@ def read_record(path: Path) -> dict:
             f"{path} is not valid JSON ({error}): remove its folder and run it again"
         ) from None
     schema = record.get("schema") if isinstance(record, dict) else None
-    folder = "/".join(path.absolute().parts[-3:-1])
-    problem = None
     if schema != SCHEMA:
         problem = f"its schema is {schema!r}, this version of zs3lib reads {SCHEMA}"
     elif record.get("checksum") != checksum(record):
         problem = "its content was changed after the run wrote it (the checksum differs)"
     elif record["dataset"] not in DATASETS:
         problem = f"its dataset '{record['dataset']}' is none of {', '.join(DATASETS)}"
-    elif name(record) != folder:
+    elif name(record) != "/".join(path.absolute().parts[-3:-1]):
         problem = f"it holds {name(record)}"
-    if problem:
-        raise ZS3Error(f"{path}: {problem}; remove its folder and run it again")
-    return record
+    else:
+        return record
+    raise ZS3Error(f"{path}: {problem}; remove its folder and run it again")
 
 
 def read_records(
-    runs: Path | str,
-    profile: str,
-    seeds: Iterable[int] | None = None,
-    *,
-    protocol: str | None = "paper",
+    runs: Path | str, profile: str, *, ks=None, datasets=None, seeds=None, protocol="paper"
 ) -> list[dict]:
     """Every `<runs>/<profile>/<dataset>-k<K>-s<seed>[-strict]/metrics.json`, sorted.
 
-    `seeds` None: all; `protocol` None: both. Runs scored on held-out training images are left out
-    where there are runs scored on val. Raises ZS3Error, naming the file, as `read_record` does.
+    None: all. Runs scored on held-out training images are left out where there are runs scored on
+    val. Raises ZS3Error on an unknown profile or dataset, and as `read_record` does.
     """
-    folder = Path(runs, plain_name(profile, "profile"))
-    kept = [read_record(path) for path in sorted(folder.glob("*/metrics.json"))]
-    kept = [r for r in kept if protocol in (None, r["protocol"])]
-    kept = [r for r in kept if seeds is None or r["seed"] in set(seeds)]
+    for what, given, known in (("profile", [profile], SETTING), ("dataset", datasets, DATASETS)):
+        for value in given or ():
+            if value not in known:
+                raise ZS3Error(f"unknown {what} '{value}': choose one of {', '.join(known)}")
+    kept = [read_record(path) for path in sorted(Path(runs, profile).glob("*/metrics.json"))]
     kept = [r for r in kept if not r["settings"].get("holdout")] or kept
+    chosen = {"k": ks, "dataset": datasets, "seed": seeds, "protocol": protocol and [protocol]}
+    for key, values in chosen.items():
+        kept = [r for r in kept if not values or r[key] in values]
     place = list(DATASETS).index
     return sorted(kept, key=lambda r: (place(r["dataset"]), r["k"], r["seed"], r["protocol"]))
-
-
-def select(
-    records: list[dict], ks: Iterable[int] | None = None, datasets: Iterable[str] | None = None
-) -> list[dict]:
-    """The records of these K and datasets; None or empty: all. ZS3Error on an unknown dataset."""
-    for dataset in datasets or ():
-        if dataset not in DATASETS:
-            raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
-    kept = [r for r in records if not ks or r["k"] in ks]
-    return [r for r in kept if not datasets or r["dataset"] in datasets]
 
 
 def listed(value: object, kind: type = str) -> list | None:
@@ -107,90 +95,80 @@ def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
     All runs share profile, protocol and zs3lib version; those of one dataset the data and all
     settings not in FREE; those of one dataset and K also tau and gamma. `free` need not agree.
     """
-    first: dict[tuple, tuple[dict, dict]] = {}
+    first: dict[tuple, tuple[dict, object]] = {}
     for record in records:
-        for scope, values in _shared(record, FREE | set(free)).items():
-            reference, expected = first.setdefault(scope, (record, values))
-            for key in sorted(expected | values):
-                a = expected.get(key, "not set")
-                b = values.get(key, "not set")
-                if a != b:
-                    raise ZS3Error(
-                        f"{name(reference)} and {name(record)} cannot share a table: {key} is "
-                        f"{a!r} in one and {b!r} in the other: remove the folder of one and run "
-                        "it again"
-                    )
+        for scope, value in _shared(record).items():
+            other, expected = first.setdefault(scope, (record, value))
+            if value != expected and scope[-1] not in free:
+                raise ZS3Error(
+                    f"{name(other)} and {name(record)} cannot share a table: {scope[-1]} is "
+                    f"{expected!r} in one and {value!r} in the other: remove the folder of one and "
+                    "run it again"
+                )
 
 
-def _shared(record: dict, free: set[str]) -> dict[tuple, dict]:
-    """What must agree among all runs, those of a dataset, and those of a dataset and K."""
-    run = {key: record[key] for key in {"profile", "protocol"} - free}
-    run["zs3lib version"] = record["versions"]["zs3lib"]
-    settings = record["settings"]
-    row = {key: settings[key] for key in ROW if key in settings}
-    data = {key: value for key, value in settings.items() if key not in free}
-    data["data_fingerprint"] = record["data_fingerprint"]
+def _shared(record: dict) -> dict[tuple, object]:
+    """What must agree among the runs of a scope: {(*scope, name): value}."""
+    data = (record["dataset"],)
+    row = (record["dataset"], record["k"])
+    shared = {(key,): record[key] for key in ("profile", "protocol")}
+    shared[("zs3lib version",)] = record["versions"]["zs3lib"]
+    shared[(*data, "data_fingerprint")] = record["data_fingerprint"]
+    for key, value in record["settings"].items():
+        if key in ROW or key not in FREE:
+            shared[(*(row if key in ROW else data), key)] = value
     for key, value in record["inputs"].items():
         by_k = key == "weights" and record.get("pretrained") == "zs3net"  # a network for each K
-        (row if by_k else data)[f"the content of {key}"] = value
-    dataset = record["dataset"]
-    return {(): run, (dataset,): data, (dataset, record["k"]): row}
+        shared[(*(row if by_k else data), f"the content of {key}")] = value
+    return shared
+
+
+def several(values: Iterable) -> str:
+    """ "0, 1" of 0, 1, 0."""
+    return ", ".join(map(str, dict.fromkeys(values)))
 
 
 def notes(runs: list[dict], models: Mapping[str, str], make: str, ks: Iterable[int]) -> list[str]:
     """What the reader of a table must know: data, seeds, machine, and how to fill each gap.
 
-    `runs` are those behind the table, `models` its {method: name}, `ks` its rows; `make` is the
-    command that makes it.
+    `models` is the table's {method: name}, `ks` its rows; `make` is the command that makes it.
     """
     lines = [_provenance(runs)] if runs else []
     gaps = [str(k) for k in ks if k not in {r["k"] for r in runs}]
     if gaps:
         lines.append(f'No run yet: {make} K="{" ".join(gaps)}"')
     for r in runs:
-        lost = [model for method, model in models.items() if method not in r["methods"]]
+        lost = several(models[method] for method in models if method not in r["methods"])
         if lost:
             again = f'remove runs/{name(r)}, then {make} K="{r["k"]}"'
-            lines.append(f"{name(r)} was run without {', '.join(lost)}: {again}")
+            lines.append(f"{name(r)} was run without {lost}: {again}")
     return lines
-
-
-def _several(values: Iterable) -> str:
-    return ", ".join(map(str, dict.fromkeys(values)))
-
-
-def _span(values: list) -> str:
-    return f"{min(values)}" if min(values) == max(values) else f"{min(values)}-{max(values)}"
-
-
-def _seeds(runs: list[dict]) -> str:
-    by_k: dict[int, list[int]] = {}
-    for r in runs:
-        by_k.setdefault(r["k"], []).append(r["seed"])
-    same = len(set(map(tuple, by_k.values()))) == 1
-    seeds = by_k[runs[0]["k"]]
-    shown = ", ".join(f"{_several(own)} at K={k}" for k, own in by_k.items())
-    shown = f"{len(seeds)} seed(s) per K ({_several(seeds)})" if same else f"seeds {shown}"
-    several = max(map(len, by_k.values())) > 1
-    return shown + "; mean ± sample standard deviation" * several
 
 
 def _provenance(runs: list[dict]) -> str:
     settings = runs[0]["settings"]
-    held_out = settings.get("holdout")
-    kind = "HELD-OUT TRAINING (tuning runs, not val)" if held_out else "validation"
+    kind = "HELD-OUT TRAINING (tuning runs, not val)" if settings.get("holdout") else "validation"
+    images = {}
+    for part in ("val", "train", "stage1"):
+        counts = [r[f"{part}_images"] for r in runs]
+        images[part] = "-".join(map(str, sorted({min(counts), max(counts)})))
+    by_k = pd.DataFrame(runs).groupby("k", sort=False)["seed"].agg(list)
+    seeds = "seeds " + ", ".join(f"{several(own)} at K={k}" for k, own in by_k.items())
+    if by_k.map(tuple).nunique() == 1:
+        seeds = f"{len(by_k.iloc[0])} seed(s) per K ({several(by_k.iloc[0])})"
+    if by_k.map(len).max() > 1:
+        seeds += "; mean ± sample standard deviation"
     broken = sum(bool(r.get("interrupted")) for r in runs)
-    counted = f" (of {broken} interrupted run(s) only the last attempt)" * bool(broken)
-    images = {key: _span([r[f"{key}_images"] for r in runs]) for key in ("val", "train", "stage1")}
+    attempts = f" (of {broken} interrupted run(s) only the last attempt)" if broken else ""
     commits = [
-        (r["git"].get("commit") or "unknown")[:10] + " + changes" * bool(r["git"].get("dirty"))
+        (r["git"]["commit"] or "unknown")[:10] + " + changes" * bool(r["git"]["dirty"])
         for r in runs
     ]
     return (
         f"Measured on {images['val']} {kind} images after training on {images['train']} images "
         f"(backbone, without unseen classes: {images['stage1']}; crops of "
-        f"{settings.get('crop_size')} px, val at a short side of {settings.get('val_size')} px); "
-        f"{_seeds(runs)}; {sum(r['wall_s'] for r in runs) / 60:.1f} min in all{counted} on "
-        f"{_several(r['device'] for r in runs)}; protocol {runs[0]['protocol']}; "
-        f"zs3lib {runs[0]['versions']['zs3lib']}, commit {_several(commits)}."
+        f"{settings['crop_size']} px, val at a short side of {settings['val_size']} px); "
+        f"{seeds}; {sum(r['wall_s'] for r in runs) / 60:.1f} min in all{attempts} on "
+        f"{several(r['device'] for r in runs)}; protocol {runs[0]['protocol']}; "
+        f"zs3lib {runs[0]['versions']['zs3lib']}, commit {several(commits)}."
     )

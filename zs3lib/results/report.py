@@ -28,28 +28,23 @@ DRAWN = {
 }
 
 
-def formula(tex: str, display: str) -> str:
-    """TeX as MathML, which browsers draw themselves; `display` is "inline" or "block"."""
-    # latex2mathml knows amsmath's environments by their outer names only.
-    tex = re.sub(r"\\(begin|end)\{(align|gather)ed\}", r"\\\1{\2*}", tex.strip())
-    # A prime is raised already: raised once more, it would be too small to tell x_i' from x_i.
-    prime = '<mo lspace="0" rspace="0">\u2032</mo>'
-    math = convert(tex, display=display)
-    math = re.sub(r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>", rf"<mrow>\1{prime}</mrow>", math)
-    return math.replace("<mi>&#x02032;</mi>", prime)
-
-
 class MathRenderer(IPythonRenderer):
-    """nbconvert's Markdown without MathJax."""
+    """nbconvert's Markdown with formulas as MathML, which browsers draw themselves."""
 
-    def block_math(self, body: str) -> str:
-        return formula(body, "block")
+    def block_math(self, body: str, display: str = "block") -> str:
+        # latex2mathml knows amsmath's environments by their outer names only.
+        tex = re.sub(r"\\(begin|end)\{(align|gather)ed\}", r"\\\1{\2*}", body.strip())
+        # A prime is raised already: raised once more, it would be too small to tell x_i' from x_i.
+        prime = '<mo lspace="0" rspace="0">\u2032</mo>'
+        raised = r"<msup>(<mi>\w</mi>)<mi>&#x02032;</mi></msup>"
+        math = re.sub(raised, rf"<mrow>\1{prime}</mrow>", convert(tex, display=display))
+        return math.replace("<mi>&#x02032;</mi>", prime)
 
     def inline_math(self, body: str) -> str:
-        return formula(body, "inline")
+        return self.block_math(body, "inline")
 
     def latex_environment(self, name: str, body: str) -> str:
-        return formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
 
 def markdown(source: str) -> str:
@@ -59,7 +54,7 @@ def markdown(source: str) -> str:
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
-    """A notebook, each cell with the last "heading" up to it and its own "headings"."""
+    """A notebook, each cell with the "heading" that it stands below."""
     try:
         content = nbformat.read(notebook, 4)
     except Exception as error:  # missing, no JSON, no notebook: nbformat raises many kinds
@@ -67,9 +62,8 @@ def _read(notebook: Path) -> nbformat.NotebookNode:
         raise ZS3Error(f"{notebook} is no notebook ({kind}): run it again") from None
     heading = notebook.stem
     for cell in content.cells:
-        text = cell.source if cell.cell_type == "markdown" else ""
-        cell.metadata["headings"] = re.findall(r"^#+\s+(.+?)\s*$", text, re.M)
-        heading = ([heading] + cell.metadata["headings"])[-1]
+        if cell.cell_type == "markdown":
+            heading = [heading, *re.findall(r"^#+\s+(.+?)\s*$", cell.source, re.M)][-1]
         cell.metadata["heading"] = heading
     return content
 
@@ -79,7 +73,7 @@ class Page:
 
     Attributes:
         short: the notebook's name, of several trainings that of the run; file: the page's name;
-        title: its first heading; shows: its **Shows** paragraph as HTML; took: papermill's time.
+        title: its heading; shows: its **Shows** paragraph as HTML; took: papermill's time.
 
     Raises ZS3Error when it was not executed to its end.
     """
@@ -96,9 +90,7 @@ class Page:
         training = notebook.stem == "train"
         self.short = notebook.parent.name if training else notebook.stem
         self.file = f"{self.short}.html"
-        first = next((cell for cell in cells if cell.metadata["headings"]), None)
-        self.title = first.metadata["headings"][0] if first else self.short
-        self.title += f": {self.short}" * training
+        self.title = cells[0].metadata["heading"] + f": {self.short}" * training
         shows = re.search(r"\*\*Shows\*\*\s+(.*?)(?:\n\s*\n|\*\*|\Z)", cells[0].source, re.S)
         self.shows = markdown(shows[1][:1].upper() + shows[1][1:]) if shows else ""
         seconds = self.content.metadata.get("papermill", {}).get("duration")
@@ -113,6 +105,16 @@ class Page:
             filters={"markdown2html": markdown},
         )
         return exporter.from_notebook_node(self.content, {"pages": pages, "title": self.title})[0]
+
+
+def _figures(folder: Path) -> list[dict]:
+    drawn = []
+    for name, (title, note) in DRAWN.items():
+        file = folder / f"{name}.png"
+        if file.is_file():
+            png = base64.b64encode(file.read_bytes()).decode()
+            drawn.append({"title": title, "note": note, "png": png})
+    return drawn
 
 
 def _tables(runs: list[dict], profile: str, ks, datasets) -> list[dict]:
@@ -130,46 +132,28 @@ def _tables(runs: list[dict], profile: str, ks, datasets) -> list[dict]:
     return shown
 
 
-def _figures(folder: Path) -> list[dict]:
-    drawn = []
-    for name, (title, note) in DRAWN.items():
-        file = folder / f"{name}.png"
-        if file.is_file():
-            png = base64.b64encode(file.read_bytes()).decode()
-            drawn.append({"title": title, "note": note, "png": png})
-    return drawn
-
-
 def write(
-    pages: list[Path],
-    out: Path | str = ROOT / "report",
-    profile: str = "toy",
-    *,
-    runs: Path | str = RUNS,
-    figures: Path | str = FIGURES,
-    ks: list[int] | None = None,
-    datasets: list[str] | None = None,
-    seeds: list[int] | None = None,
+    pages, out=ROOT / "report", profile="toy", *, runs=RUNS, figures=FIGURES, ks=None, **chosen
 ) -> Path:
     """Write `<out>/index.html` and a page per executed notebook of `pages`; returns the index.
 
-    The index shows the figures where they are drawn, Tables I-III and the floor, and links to all
-    pages. Raises ZS3Error, naming the file, when a notebook is missing or failed, when two would
-    have the same page, and when the records of different settings would mix.
+    The index shows the figures where they are drawn, Tables I-III and the floor of the records that
+    `ks`, `datasets` and `seeds` choose, and links to all pages. Raises ZS3Error, naming the file,
+    when a notebook is missing or failed, when two would have the same page, and as `tables.write`.
     """
     shown = [Page(Path(notebook)) for notebook in pages]
     names = [page.file for page in shown]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ZS3Error(f"two notebooks would both become {twice[0]}: give only one of them")
-    found = records.select(records.read_records(runs, profile, seeds), ks, datasets)
+    found = records.read_records(runs, profile, ks=ks, **chosen)
     records.check_same_settings(found)
     texts = {page.file: page.html(shown) for page in shown}
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     texts["index.html"] = templates.get_template("contents.html.j2").render(  # last: it links them
         profile=profile,
-        setting=records.SETTING.get(profile, records.OTHER),
+        setting=records.SETTING[profile],
         figures=_figures(Path(figures, profile)),
-        tables=_tables(found, profile, ks, datasets),
+        tables=_tables(found, profile, ks, chosen.get("datasets")),
         pages=shown,
     )
     return write_texts(out, texts)[-1]
@@ -181,10 +165,9 @@ def picture(notebook: Path, heading: str, out: Path, *, width: int = 1000) -> Pa
     It has at most `width` pixels across and 256 colours: a third of the bytes, and the eye sees no
     difference. Raises ZS3Error when there is no such picture.
     """
-    headings: list[str] = []
-    for cell in _read(notebook).cells:
-        headings += cell.metadata["headings"]
-        for output in cell.get("outputs", []) if heading in headings else []:
+    cells = _read(notebook).cells
+    for cell in cells:
+        for output in cell.get("outputs", []) if cell.metadata["heading"] == heading else []:
             if png := output.get("data", {}).get("image/png"):
                 found = Image.open(io.BytesIO(base64.b64decode(png)))
                 found.thumbnail((width, found.height), Image.Resampling.LANCZOS)
@@ -192,5 +175,5 @@ def picture(notebook: Path, heading: str, out: Path, *, width: int = 1000) -> Pa
                 with atomic_write(out) as file:
                     small.save(file, "png", optimize=True)
                 return Path(out)
-    have = f"its headings are {'; '.join(headings)}, not"
-    raise ZS3Error(f"{notebook}: {'no picture below' if heading in headings else have} {heading!r}")
+    headings = dict.fromkeys(cell.metadata["heading"] for cell in cells)
+    raise ZS3Error(f"{notebook}: no picture below {heading!r}; headings: {'; '.join(headings)}")

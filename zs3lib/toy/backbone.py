@@ -97,17 +97,21 @@ def attribute_loss(logits: Tensor, cells: Tensor, looks: Tensor) -> Tensor:
 
 
 def pretrain(
-    path: Path | str, *, images: int = 8000, epochs: int = 16, seed: int = 0, device: str = "cpu"
+    path: Path | str, *, images: int = 8000, epochs: int = 16, seed: int = 0, workers: int = 0
 ) -> list[float]:
     """Learn to tell the attributes of each feature cell; write the network, without classifier.
 
-    The file holds float16 tensors by their names in `DeepLabV3Plus`. Returns the mean loss of each
-    epoch.
+    Arguments:
+        path: the file to write: float16 tensors by their names in `DeepLabV3Plus`.
+        images: made-up pictures; epochs: passes over them.
+        workers: processes that augment the pictures.
+
+    Returns: the mean loss of each epoch.
     """
-    settings = Settings.make(profile="toy", batch_size=min(32, images))
+    settings = Settings.make(profile="toy", batch_size=min(32, images), workers=workers)
     data = MadeUpPictures(images, seed=seed)
     looks = torch.from_numpy(data.looks)
-    network = build(settings, looks.shape[2]).to(device, memory_format=torch.channels_last).train()
+    network = build(settings, looks.shape[2]).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
     steps = epochs * (images // settings.batch_size)
     schedule = OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)
@@ -125,18 +129,16 @@ def pretrain(
         losses.append(float(np.mean(total)))
         print(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.4f}", flush=True)
     state = {k: v for k, v in network.state_dict().items() if not k.startswith("classifier.")}
-    halved = {k: v.cpu().half() if v.is_floating_point() else v.cpu() for k, v in state.items()}
+    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     storage.save(Path(path), halved)
     return losses
 
 
 def _step(network, images: Tensor, labels: Tensor, looks: Tensor, optimiser) -> float:
-    device = next(network.parameters()).device
-    with autocast(device, True):
-        images = images.to(device, memory_format=torch.channels_last)
+    with autocast(images.device, True):
+        images = images.to(memory_format=torch.channels_last)
         logits = network.classifier(network.features(images))
-    cells = cell_labels(labels.to(device), logits.shape[2:])
-    loss = attribute_loss(logits, cells, looks.to(device))
+    loss = attribute_loss(logits, cell_labels(labels, logits.shape[2:]), looks)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

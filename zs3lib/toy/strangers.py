@@ -26,12 +26,7 @@ def drawable(words: Sequence[str]) -> list[str]:
 
 
 def picture(
-    words: Sequence[str],
-    names: Sequence[str],
-    index: int,
-    *,
-    seed: int = 0,
-    short_side: int = 128,
+    words: Sequence[str], names: Sequence[str], index: int, *, seed: int = 0, short_side: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
     """A VOC style picture that shows every one of `words` besides up to two VOC objects.
 

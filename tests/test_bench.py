@@ -1,0 +1,90 @@
+"""The benchmarks run, and say what they compare and where time went."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+bench, estimate, scaling, shown, worlds = map(
+    importlib.import_module, ("bench", "estimate", "scaling", "shown", "worlds")
+)
+
+
+def cells(text: str) -> list[list[str]]:
+    """The cells of a Markdown text's table rows."""
+    lines = [line.strip("|\n ") for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
+
+
+def test_bench_writes_one_table_and_names_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda **task: {"stage2": {"peak_mb": task["images"]}})
+    bench.main(["--quick", "--runs", str(tmp_path), "--out", str(tmp_path / "bench.md")])
+    text = (tmp_path / "bench.md").read_text()
+    assert all(f"{feature} " in text for feature in ("avx2", "avx512_bf16", "amx", "torch"))
+    head, _, *rows = cells(text)
+    assert len(rows) == 7 and all(len(row) == len(head) for row in rows)
+    for _, _, ours, beside, ratio in rows:
+        middle, low, high = map(float, ratio.replace("(", "").strip(")").replace("-", " ").split())
+        assert float(ours) > 0 and float(beside) > 0 and 0 < low <= middle <= high
+    assert "No run records" in text and "8, 128 MB" in text
+
+
+def test_ratios_are_of_the_same_turn(monkeypatch):
+    times = iter([9, 9, 4, 1, 6, 3, 9, 3])  # the first of each side does not count
+    monkeypatch.setattr(bench, "seconds", lambda side: next(times))
+    row = bench.compared(("a", "b", None, None, 2), 3)
+    assert row == ["a", "b", "3000.00", "1500.00", "3.00 (2.00-4.00)"]
+
+
+def test_compiled_steps_are_compared_with_eager_ones():
+    samples = [what for what, beside, *_, calls in bench.compiled(3) if beside == "eager"]
+    assert ["48 x 64" in samples[0], "128 x 256" in samples[1]] == [True, True]
+
+
+def test_minutes_come_from_run_records(tmp_path):
+    seconds = {"stage1": 60, "features": 30, "stage2": 120, "evaluation": 12}
+    for n, end in enumerate(("2026-01-01T00:05:00Z", "2026-01-01T00:06:00Z")):
+        record = {"seconds": seconds, "wall_s": 240.0, "time": end, "device": "CPU, 1 threads"}
+        path = tmp_path / "toy" / f"voc-k{n}-s0" / "metrics.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record | {"peak_memory_mb": 500 + n}))
+    _, _, row = cells(shown.minutes(tmp_path))
+    parts = ["2.0", "1.0", "4.0", "0.4", "0.6", "8.0", "5.0"]
+    assert row == ["toy", "2", *parts, "501", "CPU, 1 threads"]
+
+
+@pytest.mark.parametrize("task", [{"profile": "toy"}, {"classes": 255, "k": 4}])
+def test_every_stage_runs_on_made_up_pictures(task):
+    found = worlds.work(images=8, size=32, **task)
+    assert list(found) == list(shown.STAGES)
+    assert all(cost > 0 for stage in found.values() for cost in stage.values())
+
+
+def test_laws_are_slopes():
+    values = [1, 2, 4, 8]
+    part = {"value": values, "seconds": [3 * v**2 for v in values], "peak_mb": [5.0] * 4}
+    frame = pd.DataFrame(part).assign(varied="images", stage="features")
+    assert scaling.exponent(frame, "seconds") == pytest.approx(2)
+    assert scaling.exponent(frame, "peak_mb") == pytest.approx(0)
+    assert scaling.laws(frame)[0][2:5] == ["1 to 8", "3.00 to 192.00", "images^2.00"]
+
+
+def test_scaling_writes_table_estimate_and_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "step_cost", lambda *_: (1e9, 1000))
+    monkeypatch.setattr(scaling, "measure", lambda **task: {"stage1": {"seconds": 1, "peak_mb": 2}})
+    figure = tmp_path / "scaling.png"
+    scaling.main(["--quick", "--out", str(tmp_path / "scaling.md"), "--figure", str(figure)])
+    text = (tmp_path / "scaling.md").read_text()
+    assert "COCO-Stuff" in text and "| images | stage1 | 8 to 16 |" in text
+    assert figure.stat().st_size > 1000
+
+
+def test_a_step_of_more_objects_asks_for_more_operations():
+    few, many = (estimate.step_cost(21, objects, ("zs3net",), 32) for objects in (2, 4))
+    assert 0 < few[0] < many[0] and 0 < few[1] < many[1]
