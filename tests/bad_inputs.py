@@ -248,7 +248,7 @@ def edited(change: Callable[[dict], object]) -> Damage:
 def another(folder: Path) -> None:
     """A second run, of K = 8 and another weight of unseen classes."""
     record = json.loads((folder / "metrics.json").read_text())
-    record["settings"]["unseen_weight"] = 5.0
+    record["settings"]["unseen_weight"] = 7.0
     record["k"] = 8
     second = folder.with_name("voc-k8-s0")
     second.mkdir()
@@ -276,7 +276,7 @@ RECORDS: dict[str, tuple[Damage, str]] = {
     "record of another version": (edited(lambda r: r.update(schema=1)), "schema is 1"),
     "record cut off": (half("metrics.json"), "metrics.json"),
     "record of another run": (lambda f: f.rename(f.with_name("voc-k8-s0")), "voc-k8-s0/metrics"),
-    "runs of two settings": (another, "unseen_weight is 5.0 in one and 10.0 in the other"),
+    "runs of two settings": (another, "unseen_weight is 7.0 in one and 5.0 in the other"),
 }
 HEADS: dict[str, tuple[Damage, str]] = {
     "heads cut off": (half("heads.pt"), "heads.pt"),

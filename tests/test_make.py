@@ -114,7 +114,7 @@ BAD_WORDS = {
 }
 
 
-@pytest.mark.parametrize("target", ["tables", "data", "figure"])
+@pytest.mark.parametrize("target", ["tables", "data"])
 def test_gets_one_line_each_for_all_wrong_words_and_nothing_stays(checkout, make, target):
     before = products(checkout)
     done = make(target, *BAD_WORDS)
@@ -125,12 +125,12 @@ def test_gets_one_line_each_for_all_wrong_words_and_nothing_stays(checkout, make
     assert not list(checkout.glob("*/Toy"))
 
 
-@pytest.mark.parametrize("words", ["-p tau 7", "-y 'tau: 7'", "-r tau 7", "-f tau.yml"])
+@pytest.mark.parametrize("words", ["-y 'tau: 7'", "-f tau.yml"])
 def test_gets_one_line_a_setting_in_params(checkout, make, words):
     (checkout / "tau.yml").write_text("tau: 7\n")
     done = make("tables", f"PARAMS={words}")
     shown = [line for line in done.stderr.splitlines() if not line.startswith("make")]
-    assert len(shown) == 1 and re.fullmatch(r"PARAMS: tau is '?7'?: it must be .*", shown[0])
+    assert len(shown) == 1 and shown[0] == "PARAMS: tau is 7: it must be from 0 to 1"
 
 
 def test_help_lists_every_target(make):

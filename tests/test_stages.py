@@ -282,9 +282,11 @@ def first(kind, labels, method="ours", **changes):
 
 def test_the_readings_of_what_the_paper_leaves_open_reach_the_step():
     bird = stripes(BIRD)
-    root = first("generator", bird)
-    assert first("generator", bird, mmd_root=False) == pytest.approx(root**2, rel=1e-4)
-    assert first("generator", bird, noise="uniform") != root
+    for kind, image in (("generator", bird), ("recursion", stripes(COW))):
+        root = first(kind, image, "equal_weight")
+        squared = first(kind, image, "equal_weight", mmd_root=False)
+        assert squared == pytest.approx(root**2, rel=1e-4)
+        assert first(kind, image, "equal_weight", noise="uniform") != root
     mean = first("classifier", bird)
     assert first("classifier", bird, classifier_loss="sum") == pytest.approx(64 * mean, rel=1e-5)
 
@@ -325,7 +327,10 @@ def test_fewer_than_two_teachers_leave_generator_and_adam_as_they_were(q, same, 
     t = trainer("ours")
     step(t, [stripes(BIRD)])  # Adam has moments now
     forward = t.head.classifier.forward
-    answer = lambda x: answering(q) if x.ndim == 2 else forward(x)  # noqa: E731
+
+    def answer(x):
+        return answering(q) if x.ndim == 2 else forward(x)
+
     monkeypatch.setattr(t.head.classifier, "forward", answer)
 
     def moments():

@@ -5,18 +5,13 @@ The loop is `benchmarks/reference.py`, written from the papers without zs3lib.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from benchmarks.reference import Reference
 from crafted import BIRD, BOAT, COW, DOG, SOFA, SPLIT, VOID, WORDS, features_of, trainer
 from torch import nn
 
 from zs3lib.method.features import cell_labels
-
-sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
-from reference import Reference  # noqa: E402
 
 SAMPLES = 24
 RATE = 0.07

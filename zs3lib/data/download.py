@@ -38,7 +38,7 @@ class Item:
         self.name = name
         self.root = root
         self.row = row
-        self.urls = row["url"].split()
+        self.url = row["url"]
         self.gb = float(row["gb"])
         self.path = self._paths("file")[0]
         self.part = self.path.with_name(f"{self.path.name}.part")
@@ -77,29 +77,23 @@ class Item:
 
         Raises OSError where it cannot be had, ZS3Error where a file is not the published one.
         """
-        if self.path.is_file() and not self.published(self.path):
-            raise ZS3Error(f"{self.path} is not the file of {self.urls[0]} (checksum): remove it")
-        for url in self.urls:
-            if self.path.is_file():
-                break
-            try:
-                self._fetch(url, retries)
-            except OSError:
-                if url == self.urls[-1]:
-                    raise
+        if not self.path.is_file():
+            self._fetch(retries)
+        elif not self.published(self.path):
+            raise ZS3Error(f"{self.path} is not the file of {self.url} (checksum): remove it")
         if "unpack" in self.row:
             unpack(self.path, self.root, *self.row["unpack"].split())
             if not self.ready():
                 raise ZS3Error(f"{self.path} lacks files of {self.name}: is it as published?")
             self.path.unlink()
 
-    def _fetch(self, url: str, retries: int) -> None:
-        print(f"{self.name} from {url}", flush=True)
-        curl(url, self.part, retries)
+    def _fetch(self, retries: int) -> None:
+        print(f"{self.name} from {self.url}", flush=True)
+        curl(self.url, self.part, retries)
         if not self.published(self.part):
             self.part.unlink()
             wanted = self.row.get("md5") or self.row["sha256"]
-            raise OSError(f"{url} sent a file without the checksum {wanted}: try again later")
+            raise OSError(f"it came without the checksum {wanted}: try again later")
         self.part.replace(self.path)
 
 
@@ -171,7 +165,7 @@ def plan(items: list[Item], root: Path) -> None:
     """Print what is missing, its size and address; ZS3Error where the disk has not the space."""
     need = 0.0
     for item in items:
-        print(f"  {item.name}: {item.gb:.2f} GB to download from {item.urls[0]}", flush=True)
+        print(f"  {item.name}: {item.gb:.2f} GB to download from {item.url}", flush=True)
         come = (_size(item.path) + _size(item.part)) / 1e9
         need += max(0.0, item.gb - come) + item.gb * ("unpack" in item.row)
     disk = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
@@ -197,7 +191,7 @@ def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool =
             if not item.ready():  # with what came before it
                 item.get(retries=0 if failures else 3)
         except OSError as error:
-            failures.append(f"{item.urls[0]} -> {item.path} ({error})")
+            failures.append(f"{item.url} -> {item.path} ({error})")
         except ZS3Error as error:
             failures.append(str(error))
     if failures:

@@ -26,7 +26,9 @@ RULE = {  # where the layouts of generated features come from, for a run record
 }
 
 
-def training(data: SegmentationData, split: Split, seen: list[int], *, seed: int):
+def training(
+    data: SegmentationData, split: Split, seen: list[int], *, seed: int
+) -> SegmentationData:
     """The images that stage 2 may use: those of `seen` as they are, then as many layouts.
 
     Arguments:
