@@ -170,7 +170,9 @@ def main(words: list[str] | None = None) -> int:
         return 130
     if isinstance(result, int):
         return result
-    print(*(result if isinstance(result, list) else [result or "done"]), sep="\n")
+    for made in result if isinstance(result, list) else [result]:
+        if isinstance(made, str | Path):
+            print(made)
     return 0
 
 

@@ -70,8 +70,11 @@ def figure(frame: pd.DataFrame, path: Path) -> None:
     axes = {"sharex": "col", "sharey": "row"}
     grid = seaborn.relplot(long, **places, **looks, facet_kws=axes)
     grid.set(xscale="log", yscale="log").set_titles("{row_name}")
-    for bottom, varied in zip(grid.axes[-1], frame["varied"].unique()):
+    grid.axes[1, 0].set(yscale="linear", ylim=(0, None))
+    for bottom, (varied, part) in zip(grid.axes[1], frame.groupby("varied", sort=False)):
         bottom.set_xlabel({"size": "image side, px", "k": "K"}.get(varied, varied))
+        bottom.set_xticks(part["value"].unique(), part["value"].unique())
+        bottom.minorticks_off()
     path.parent.mkdir(parents=True, exist_ok=True)
     grid.savefig(path, dpi=120)
 

@@ -75,16 +75,13 @@ def zs_mmd(
     Returns: a scalar.
     """
     dtype = torch.promote_types(b.dtype, torch.float32)  # half precision is too coarse
-    a = a.detach()
+    a = a.detach().to(dtype)
+    b = b.to(dtype)
     c = c.detach().to(dtype)
     count = c.sum().clamp_min(1e-12) if normalise else (len(a) if q is None else q)
-    # One kernel over a and b together is cheaper than three.
-    both = torch.cat([a, b]).to(dtype)
-    k = kernel(both, both, bandwidths)
-    n = len(a)
-    aa = (c[:, None] * c * k[:n, :n]).sum() / count**2
-    ab = (c[:, None] * k[:n, n:]).sum() / (count * len(b))
-    bb = k[n:, n:].mean()
+    aa = c @ kernel(a, a, bandwidths) @ c / count**2
+    ab = c @ kernel(a, b, bandwidths).sum(1) / (count * len(b))
+    bb = kernel(b, b, bandwidths).mean()
     squared = aa - 2 * ab + bb
     return squared.clamp_min(FLOOR).sqrt() if root else squared
 
