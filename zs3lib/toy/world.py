@@ -104,7 +104,7 @@ def _write_words(root: Path, seed: int) -> None:
     corpus.train_word2vec(said, seed).save_word2vec_format(str(root / "wordvectors.txt"))
 
 
-def settings(*, seed: int = 0, train: int = 480, val: int = 160, short_side: int = 128) -> dict:
+def settings(*, seed: int = 0, train: int = 400, val: int = 160, short_side: int = 128) -> dict:
     """What world.json holds: the settings and a hash of the sources, to tell a stale world by."""
     if min(train, val) < 1 or short_side < 32:
         raise ZS3Error(
