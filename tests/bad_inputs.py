@@ -48,6 +48,13 @@ def removed(path: str) -> Damage:
     )
 
 
+def saved_as(path: str, encoding: str) -> Damage:
+    """A text file in another encoding, with an accent at its second line."""
+    return lambda root: (root / path).write_bytes(
+        (root / path).read_text().replace("\n", "\n\u00e9", 1).encode(encoding)
+    )
+
+
 def half(path: str) -> Damage:
     return lambda root: (root / path).write_bytes(
         (root / path).read_bytes()[: size(root / path) // 2]
@@ -65,6 +72,18 @@ def mask(make: Callable[[np.ndarray], np.ndarray]) -> Damage:
 
 def picture(mode: str) -> Damage:
     return lambda root: Image.new(mode, (64, 64)).save(root / MASK)
+
+
+def coloured(*foreign: tuple[int, int, int]) -> Damage:
+    """The first mask in the colours of its palette, but for some pixels."""
+
+    def damage(root: Path) -> None:
+        colours = Image.open(root / MASK).convert("RGB")
+        for x, colour in enumerate(foreign, start=1):
+            colours.putpixel((x, 1), colour)
+        colours.save(root / MASK)
+
+    return damage
 
 
 def only_cows(root: Path) -> None:
@@ -132,6 +151,12 @@ DATA: dict[str, tuple[Damage, str, str]] = {
     "missing JPEG": (removed(JPEG), "voc", "2012_000001.jpg"),
     "16-bit mask": (mask(lambda m: m.astype(np.uint16)), "voc", "2012_000001.png"),
     "grey RGB mask": (mask(lambda m: np.stack([m + 1] * 3, 2)), "voc", "2012_000001.png"),
+    "a colour that is not VOC's": (
+        coloured((12, 34, 56), (1, 2, 3)),
+        "voc",
+        "2012_000001.png cannot be read as a mask of 8-bit labels (its colour (12, 34, 56) is",
+    ),
+    "a colour of VOC's palette for no class": (coloured((128, 64, 128)), "voc", "(128, 64, 128)"),
     "mask with alpha": (picture("RGBA"), "voc", "2012_000001.png"),
     "grey mask with alpha": (picture("LA"), "voc", "2012_000001.png"),
     "black-and-white mask": (picture("1"), "voc", "2012_000001.png"),
@@ -146,12 +171,33 @@ DATA: dict[str, tuple[Damage, str, str]] = {
     "an id with ../": (replaced(TRAIN, "../../2012_000001\n"), "voc", "train.txt"),
     "an absolute path as id": (replaced(TRAIN, "/etc/passwd\n"), "voc", "train.txt"),
     "a web page for a list": (replaced(TRAIN, "<!DOCTYPE html>\n"), "voc", "train.txt"),
+    "a list of ImageSets/Main": (
+        replaced(TRAIN, "2012_000001 -1\n2012_000002  1\n"),
+        "voc",
+        "as lists of ImageSets/Main do: use the list of ImageSets/Segmentation",
+    ),
+    "a pair of two images": (
+        replaced(TRAIN, "/JPEGImages/2012_1.jpg /SegmentationClass/2012_2.png\n"),
+        "voc",
+        "train.txt holds the id",
+    ),
+    "a list in UTF-16": (
+        saved_as(TRAIN, "utf-16"),
+        "voc",
+        "train.txt is not UTF-8 text but UTF-16",
+    ),
+    "a list in UTF-16 without mark": (
+        lambda root: (root / TRAIN).write_bytes("2012_000001\n".encode("utf-16-le")),
+        "voc",
+        "train.txt is not UTF-8 text but UTF-16: save it as UTF-8",
+    ),
+    "a list in Latin-1": (saved_as(TRAIN, "latin-1"), "voc", "train.txt is not UTF-8 text"),
     "no val split": (removed(f"{LISTS}/val.txt"), "voc", "val.txt"),
     "empty val split": (replaced(f"{LISTS}/val.txt", ""), "voc", "val.txt"),
     "an extra twice": (replaced(f"{LISTS}/train_aug.txt", "2008_1\n2008_1\n"), "voc", "2008_1"),
     "an extra without mask": (replaced(f"{LISTS}/train_aug.txt", "2012_99\n"), "voc", "2012_99"),
-    "no devkit": (removed("VOCdevkit"), "voc", "VOC2012"),
-    "no VOC2012": (removed(KIT), "voc", "VOC2012"),
+    "no devkit": (removed("VOCdevkit"), "voc", "make data PROFILE=lite"),
+    "no VOC2012": (removed(KIT), "voc", 'PARAMS="-p data_root <folder>"'),
     "an unseen class everywhere": (only_cows, "voc", "unseen class"),
     "no Context split": (removed("context/train.txt"), "context", "train.txt"),
     "no VOC2010": (removed("VOCdevkit/VOC2010"), "context", "VOC2010"),
@@ -170,6 +216,10 @@ DATA: dict[str, tuple[Damage, str, str]] = {
         "context",
         "'cow'",
     ),
+    "labels in UTF-16": (saved_as(LABELS, "utf-16"), "context", "labels.txt is not UTF-8 text"),
+    "labels in Latin-1": (saved_as(LABELS, "latin-1"), "context", "labels.txt is not UTF-8 text"),
+    "word vectors in UTF-16": (saved_as(WORDS, "utf-16"), "voc", "save it as UTF-8"),
+    "word vectors in Latin-1": (saved_as(WORDS, "latin-1"), "voc", "save it as UTF-8"),
     "word vectors of 50 dimensions": (lines(WORDS, shorter), "voc", "50 dimensions"),
     "NaN in word vectors": (cow("nan"), "voc", "not finite for cow"),
     "a word vector of zeros": (cow("0"), "voc", "all 0 for cow"),

@@ -10,16 +10,18 @@ import sys
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 import torch
-from bad_inputs import DATA, HEADS, PARAMETERS, RECORDS, WEIGHTS
+from bad_inputs import DATA, HEADS, PARAMETERS, RECORDS, TRAIN, WEIGHTS
 from torchvision import models
 
 import zs3lib
 from zs3lib import Run, Settings, ZS3Error, load_heads, notebooks, open_run
 from zs3lib.__main__ import main
+from zs3lib.data import augment
 from zs3lib.results import tables
 from zs3lib.storage import Checkpoint, load_weights
 
@@ -89,6 +91,16 @@ def test_gets_one_line_damaged_picture_in_stage_1(world, settings, tmp_path):
         path.write_bytes(path.read_bytes()[:300])
     message = one_line(run.train_backbone)
     assert any(path.name in message for path in spoiled)
+
+
+def test_gets_one_line_a_single_image_for_stage_1(world, settings, tmp_path):
+    """Batch norm has no variance of one."""
+    shutil.copytree(world, tmp_path / "world")
+    (tmp_path / "world" / TRAIN).write_text("2012_000001\n2012_000002\n")
+    run = Run(settings(data_root=str(tmp_path / "world")), runs_root=tmp_path, cache_root=tmp_path)
+    run.seen_images = run.seen_images[:1]
+    message = one_line(run.train_backbone)
+    assert "only one training image" in message and "at least two" in message
 
 
 # ---- settings and parameters --------------------------------------------------------------------
@@ -233,6 +245,18 @@ def test_gets_one_line_places(case, trained, settings, tmp_path):
         with spoil(tmp_path / name) if saving else nullcontext():
             assert says in one_line(call)
         assert not half_written(tmp_path / name)
+
+
+@pytest.mark.parametrize("megabytes, fit", [(1, 0), (64, 2), (1024, 8)])
+def test_no_more_workers_than_shared_memory_has_room_for(megabytes, fit, monkeypatch):
+    """A container has 64 MB by default, and a batch of the paper's takes 10."""
+    usage = SimpleNamespace(free=megabytes << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16))
+    given = Settings.make(profile="paper", device="cpu")
+    told = pytest.warns(UserWarning, match="8 workers.*--shm-size.*workers: 0")
+    with told if fit < 8 else nullcontext():
+        assert augment.workers(given) == fit
 
 
 # ---- the same through every front door ----------------------------------------------------------

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.datasets import SBDataset, VOCSegmentation
 
 from zs3lib import ZS3Error
-from zs3lib.classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF
+from zs3lib.classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, voc_palette
 from zs3lib.data import augment
 from zs3lib.data.segmentation import SBD, VOC, Context, open_data, read_ids
 
@@ -48,6 +48,35 @@ def test_blank_lines_and_a_byte_order_mark_in_a_list(copy, world):
     assert VOC(copy, "train").images == [
         copy / p.relative_to(world) for p in VOC(world, "train").images
     ]
+
+
+@pytest.mark.parametrize(
+    "line, folder",
+    [
+        ("{}.jpg", "SegmentationClass"),
+        ("/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png", "SegmentationClassAug"),
+        ("JPEGImages/{0}.jpg\tmasks/{0}.png\r", "masks"),
+    ],
+)
+def test_lists_in_the_forms_of_other_code(copy, world, line, folder):
+    plain = VOC(world, "train")
+    (copy / KIT / "SegmentationClass").rename(copy / KIT / folder)
+    (copy / LISTS / "train.txt").write_text("".join(f"{line.format(i)}\n" for i in plain.ids))
+    data = VOC(copy, "train")
+    assert data.ids == plain.ids and (data.load(3)[1] == plain.load(3)[1]).all()
+    assert {path.parent.name for path in data.masks} == {folder}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_masks_in_vocs_colours_are_its_labels(copy, mode):
+    data = VOC(copy, "train")
+    labels = np.arange(22, dtype=np.uint8)[:, None].repeat(3, 1)
+    labels[21] = 255
+    mask = Image.fromarray(labels)
+    mask.putpalette(voc_palette().tobytes())
+    mask.convert(mode).save(data.masks[0])
+    read = data.load_mask(0)
+    assert (read == labels).all() and read.dtype == np.uint8
 
 
 def extras(root, place):
@@ -84,6 +113,10 @@ def test_a_devkits_own_aug_folder_comes_before_sbd(copy):
     (copy / LISTS / "train_aug.txt").write_text(f"{train[0]}\n{val[0]}\n2009_000001\n")
     data = VOC(copy, "train")
     assert data.ids == [*train, "2009_000001"]
+    pairs = "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png\n"
+    listed = "".join(map(pairs.format, (train[0], val[0], "2009_000001")))
+    (copy / LISTS / "train_aug.txt").write_text(listed)
+    assert VOC(copy, "train").masks == data.masks
     assert data.masks[0].parent.name == "SegmentationClass"
     assert data.masks[-1].parent.name == "SegmentationClassAug"
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from tiny import EPOCHS, TINY
 
-from zs3lib.notebooks import execute
+from zs3lib.data.segmentation import open_data
+from zs3lib.notebooks import execute, parameters_of
 
+COW = 10
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -28,10 +33,14 @@ def run(name: str, folder: Path, **parameters) -> int:
 def runs(places, tmp_path_factory) -> Path:
     """The runs_root of a training done by train.ipynb."""
     folder = tmp_path_factory.mktemp("notebooks")
-    roots = {"runs_root": folder / "runs", "cache_root": folder / "cache"}
-    shown = run("train", folder, k=10, options=TINY, **EPOCHS, **places, **roots)
+    # Numbers as text, lists and dictionaries as JSON, folders that look like numbers: papermill's
+    # -p makes 20121128 a number.
+    methods = '["no_generator", "zs3net", "ours", "equal_weight"]'
+    texts = {"k": "10.0", "runs_root": "20121128", "cache_root": "2013", "methods": methods}
+    given = parameters_of(p=[*texts.items(), ("options", json.dumps(TINY))], y=['seed: "0"'])
+    shown = run("train", folder, **EPOCHS, **places, **given)
     assert shown == 4  # samples, losses, per-class IoU, predictions
-    return folder / "runs"
+    return folder / "20121128"
 
 
 def test_train_leaves_a_whole_record_and_nothing_half_done(runs):
@@ -43,36 +52,77 @@ def test_train_leaves_a_whole_record_and_nothing_half_done(runs):
 
 
 def test_figure3_draws_from_the_record(runs, tmp_path):
-    run("figure3", tmp_path, runs_root=runs, figures_root=tmp_path, device="cpu")
+    given = {"k": "10", "seed": 0.0, "figures_root": 2012, "device": "cpu"}
+    run("figure3", tmp_path, runs_root=runs, **given)
     for suffix in ("png", "pdf"):
-        assert (tmp_path / "toy" / f"fig3.{suffix}").stat().st_size > 10_000
+        assert (tmp_path / "2012" / "toy" / f"fig3.{suffix}").stat().st_size > 10_000
 
 
 def test_tables_are_made_of_the_record(runs, tmp_path):
-    roots = {"tables_root": tmp_path / "tables", "figures_root": tmp_path / "figures"}
-    assert run("tables", tmp_path, runs_root=runs, ks="10", datasets="voc", **roots) >= 1
-    assert "ZS3Net" in (tmp_path / "tables" / "toy" / "table1.md").read_text()
+    (tmp_path / "20121128").symlink_to(runs)
+    roots = {"runs_root": 20121128, "tables_root": 2012, "figures_root": 2013}
+    assert run("tables", tmp_path, ks="10", datasets="voc", **roots) >= 1
+    assert "ZS3Net" in (tmp_path / "2012" / "toy" / "table1.md").read_text()
 
 
 def test_data_shows_the_data(places, tmp_path):
-    given = {name: places[name] for name in ("data_root", "word_vectors")}
+    (tmp_path / "2012").symlink_to(places["data_root"])
+    given = {"data_root": 2012, "word_vectors": "2012/wordvectors.txt"}
     # Samples, frequencies, sizes, what K takes away (two), words.
-    assert run("data", tmp_path, k=4, samples=3, **given) == 6
+    assert run("data", tmp_path, k="4", samples=3, **given) == 6
 
 
-def test_new_class_segments_words_that_the_run_never_saw(runs, tmp_path):
+def test_new_class_segments_words_that_the_run_never_saw(runs, places, tmp_path):
+    shutil.copy(next(Path(places["data_root"]).rglob("*.jpg")), tmp_path / "2012")
     given = {"words": "zebra, van", "trials": 1, "trial_words": "zebra", "device": "cpu"}
     # The segmentation, the probability of each new class.
-    assert run("new_class", tmp_path, runs_root=runs, **given) == 2
+    assert run("new_class", tmp_path, runs_root=runs, image=2012, k="10", **given) == 2
 
 
 def test_diagnose_shows_why_classes_fail(runs, tmp_path):
-    assert run("diagnose", tmp_path, runs_root=runs, per_class=20, device="cpu") == 6
+    assert run("diagnose", tmp_path, runs_root=runs, k="10", per_class=20, device="cpu") == 6
 
 
 def test_method_finds_every_formula_and_its_call_agreeing(tmp_path):
     """Its own asserts hold each formula, written out, against zs3lib; for another seed too."""
     assert run("method", tmp_path, seed=3, steps=60, repeats=1) >= 8
+
+
+@pytest.fixture(scope="module")
+def smallest(places, tmp_path_factory) -> tuple[Path, Path]:
+    """The runs_root of K = 1 on two training images and one for validation, without a cow."""
+    folder = tmp_path_factory.mktemp("smallest")
+    shutil.copytree(places["data_root"], folder / "world")
+    lists = folder / "world" / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+    for part, count in (("train", 2), ("val", 1)):
+        images = open_data("voc", folder / "world", part)
+        without = [i for i, shown in zip(images.ids, images.presence) if not shown[COW]]
+        (lists / f"{part}.txt").write_text("\n".join(without[:count]))
+    given = places | {"data_root": folder / "world"}
+    run("train", folder, k=1, options=TINY, runs_root="runs", cache_root="cache", **EPOCHS, **given)
+    return folder / "runs", folder / "world"
+
+
+@pytest.mark.parametrize("name", ["data", "figure3", "diagnose", "new_class"])
+def test_a_class_that_no_image_shows_stops_no_notebook(name, smallest, places, tmp_path):
+    runs, world = smallest
+    given = {"k": 1, "runs_root": runs}
+    own = {
+        "data": {"k": 1, "data_root": world, "word_vectors": places["word_vectors"]},
+        "figure3": given | {"figures_root": "figures"},
+        "diagnose": given,
+        "new_class": given | {"trials": 0, "picture": 0},
+    }
+    run(name, tmp_path, **own[name])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_a_kernel_without_zs3lib_is_told_in_one_line(path):
+    parameters, first = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"][:2]
+    bare = [sys.executable, "-I", "-S", "-c", f"{parameters.source}\n{first.source}"]
+    done = subprocess.run(bare, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(sys.executable) and "make lab" in line and done.returncode == 1
 
 
 def test_another_kernel_named_python3_is_not_taken(tmp_path, monkeypatch):

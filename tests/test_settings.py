@@ -76,6 +76,7 @@ def test_every_profile_and_k_survives_a_record(profile, dataset):
         ("aspp_rates", ("1,2,3", "1, 2, 3", "[1, 2, 3]", [1, 2, 3], (1, 2, 3)), (1, 2, 3)),
         ("aspp_rates", (3, "3", 3.0, [3.0]), (3,)),
         ("weights", (2024, "2024"), "2024"),  # a path that looks like a number
+        ("word_vectors", ("word2vec-google-news-300",), "word2vec-google-news-300"),  # no path
         ("device", ("cpu",), "cpu"),
     ],
 )
@@ -83,6 +84,16 @@ def test_what_papermill_hands_over_becomes_the_settings_type(name, given, meant)
     for value in given:
         found = getattr(Settings.make(**{name: value}), name)
         assert found == meant and type(found) is type(meant)
+
+
+def test_relative_paths_become_absolute_for_whoever_reads_the_record_elsewhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "20130110").write_text("")
+    s = Settings.make(data_root=2012, weights="20130110", word_vectors=20130110)
+    assert s.data_root == str(tmp_path / "2012")
+    assert s.weights == s.word_vectors == str(tmp_path / "20130110")
 
 
 def test_what_is_left_empty_keeps_the_profiles_value():
@@ -137,7 +148,7 @@ def test_a_key_changes_with_its_settings_alone():
         ({"tau": True}, "tau is True: it must be a number"),
         ({"gamma": -1}, "gamma is -1: it must be from 0 to 1000"),
         ({"seed": -1}, "seed is -1: it must be from 0 to"),
-        ({"warmup_epochs": 99}, "warmup_epochs is 99: it must be from 0 to 5"),
+        ({"warmup_epochs": 99}, "warmup_epochs is 99: it must be from 0 to 4"),
         ({"scale_min": 2, "scale_max": 1}, "scale_max is 1.0: it must be from 2.0 to 10"),
         ({"cell_stride": 2, "loss_at": "image"}, "cell_stride is 2: a loss at the image's"),
         ({"amp": "maybe"}, "amp is 'maybe': it must be true or false"),

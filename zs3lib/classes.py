@@ -6,8 +6,12 @@ A dataset is one entry of `DATASETS` and one reader (`data/segmentation.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .errors import ZS3Error
+
+if TYPE_CHECKING:
+    import numpy as np
 
 VOID = 255
 PAPER_KS = (2, 4, 6, 8, 10)
@@ -29,6 +33,15 @@ CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bed
 PAPER_UNSEEN = tuple(
     "cow motorbike aeroplane sofa cat tvmonitor train bottle chair pottedplant".split()
 )
+
+
+def voc_palette() -> np.ndarray:
+    """The official Pascal VOC colour map, (256, 3) uint8: a label's bits, spread over R, G, B."""
+    import numpy as np  # not at the top: a command's parameters are checked before it is loaded
+
+    labels = np.arange(256)[:, None] >> (3 * np.arange(8))  # (256, 8): three bits per bit plane
+    planes = (labels[:, :, None] >> np.arange(3)) & 1  # (256, 8, 3)
+    return (planes << np.arange(7, -1, -1)[:, None]).sum(1).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ PROFILES: dict[str, dict[str, dict]] = {
             "generator_lr": 5e-4,
             "word_norm": "noise",
         },
-        # Three times as many classes an image, so three times as many generator steps an epoch: fewer
-        # epochs, and a classifier that makes up for it.
+        # Three times as many classes an image, so three times as many generator steps an epoch:
+        # fewer epochs, and a classifier that makes up for it.
         "context": {
             "methods": PAPER_METHODS,
             "stage2_epochs": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -166,6 +167,8 @@ class Settings(BaseModel):
             changes: other settings; those that are None or "" keep the profile's value.
             options: further changes, as one dictionary or its JSON.
 
+        Relative paths become absolute: a record may be read from another folder.
+
         Raises ZS3Error on unknown names, types that do not fit and values out of range.
         """
         profile = str(profile)
@@ -185,7 +188,7 @@ class Settings(BaseModel):
         values["tau"], values["gamma"] = tau_gamma(dataset, k)
         values |= given | {"profile": profile, "dataset": dataset, "k": k}
         try:
-            return cls(**values)
+            return cls(**values | _absolute(values))
         except ValidationError as error:
             raise ZS3Error("; ".join(map(_line, error.errors()))) from None
 
@@ -204,6 +207,12 @@ class Settings(BaseModel):
         return storage.run_name(
             self.dataset, self.k, self.seed, protocol=self.protocol, holdout=self.holdout
         )
+
+
+def _absolute(values: dict) -> dict[str, str]:
+    """The paths of `values`, absolute; word vectors that are no file may be a model of gensim's."""
+    paths = {name: Path(str(values[name])) for name in ("data_root", "weights", "word_vectors")}
+    return {n: str(p.absolute()) for n, p in paths.items() if n == "data_root" or p.exists()}
 
 
 def _whole(k: object) -> object:

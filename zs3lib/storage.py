@@ -119,11 +119,11 @@ def read_text(path: Path | str) -> str:
         raise ZS3Error(
             f"{path} cannot be read ({error.strerror or error}): add the file"
         ) from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        kind = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "in another encoding"
-        raise ZS3Error(f"{path} is not UTF-8 text but {kind}: save it as UTF-8") from None
+    with suppress(UnicodeDecodeError):
+        if b"\0" not in content:  # ASCII saved as UTF-16 without a mark is UTF-8, but not as meant
+            return content.decode("utf-8-sig")
+    kind = "UTF-16" if b"\0" in content else "in another encoding"
+    raise ZS3Error(f"{path} is not UTF-8 text but {kind}: save it as UTF-8")
 
 
 def plain_name(value: object, what: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import warnings
 from functools import partial
 
 import torch
@@ -14,10 +16,13 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from ..classes import VOID
+from ..errors import ZS3Error
 from ..seeds import stream
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
+SHARED = "/dev/shm"  # where workers of Linux leave their batches
+BYTES = 3 * 4 + 1  # of a pixel in a batch: three float32 and a label
 
 
 class _RandomResize(v2.RandomResize):
@@ -91,9 +96,24 @@ def _validation_pair(data, settings, i: int) -> tuple[Tensor, Tensor]:
 
 
 def workers(settings) -> int:
-    """Processes that load: as many as asked for, but one core of several is the network's."""
+    """Processes that load: as many as asked for, but one core of several is the network's.
+
+    Fewer where shared memory, 64 MB in a container, has no room for two batches of each and the
+    one in use; their number changes no result.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(settings.workers, max(1, (cores or 1) - 1))
+    wanted = min(settings.workers, max(1, (cores or 1) - 1))
+    if not wanted or not os.path.isdir(SHARED):
+        return wanted
+    pixels = max(settings.batch_size * settings.crop_size**2, 3 * settings.val_size**2)
+    room = shutil.disk_usage(SHARED).free // (pixels * BYTES)
+    if (fit := max(0, (room - 1) // 2)) >= wanted:
+        return wanted
+    warnings.warn(
+        f"{SHARED} has no room for the batches of {wanted} workers: fewer load; give it more "
+        '(docker run --shm-size 1g), or ask for none (-y "options: {workers: 0}")'
+    )
+    return fit
 
 
 def batches(dataset: Dataset, settings, *, order=None, drop_last: bool = False) -> DataLoader:
@@ -118,10 +138,16 @@ def validation_batches(data, settings) -> DataLoader:
 class Pictures:
     """A source of batches for stage 1: augmented images in an order of each epoch's own.
 
-    `batches` is how many an epoch has; a last one that is not full is left out.
+    `batches` is how many an epoch has; a last one that is not full is left out. Raises ZS3Error
+    on a single image: ASPP's batch norm has no variance of it.
     """
 
     def __init__(self, data, indices: list[int], settings):
+        if len(indices) < 2:
+            raise ZS3Error(
+                f"only one training image, {data.ids[indices[0]]}, shows no unseen class at K = "
+                f"{settings.k}: stage 1 needs at least two; add images or lower k"
+            )
         self.data = data
         self.indices = indices
         self.settings = settings

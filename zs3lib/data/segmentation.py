@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
-from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID
+from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID, voc_palette
 from ..errors import ZS3Error
 from ..storage import RESOURCES, read_text, text_hash
+from .formats import entries, from_colours, pair
 
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
@@ -74,8 +75,10 @@ class SegmentationData:
             return image.convert("RGB")
 
     def read_mask(self, path: Path) -> np.ndarray:
-        """The label map in a mask's file, (H, W); by default a picture of mode P or L."""
+        """The label map in a mask's file, (H, W): of mode P or L, or in VOC's colours."""
         with _reading(path, "a mask of 8-bit labels"), Image.open(path) as mask:
+            if mask.mode in ("RGB", "RGBA"):
+                return from_colours(mask, voc_palette(), [*range(len(self.names)), VOID])
             if mask.mode not in ("P", "L"):
                 raise ValueError(f"its mode is {mask.mode}, not P or L")
             return np.array(mask)
@@ -115,16 +118,7 @@ class SegmentationData:
 
 def read_ids(path: Path) -> list[str]:
     """The image ids of a split's list, one a line; ZS3Error where one could be a path."""
-    ids = read_text(path).split()
-    for i in ids:
-        if not i.replace("_", "").replace("-", "").isalnum():
-            raise ZS3Error(f"{path} holds the id {i!r}: ids have letters, digits, '_' and '-' only")
-    return ids
-
-
-def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> list[tuple[str, Path, Path]]:
-    """(id, image file, mask file) for each id: a .jpg in one folder, its mask in the other."""
-    return [(i, images / f"{i}.jpg", masks / f"{i}{suffix}") for i in ids]
+    return [i for i, _ in entries(read_text(path), path)]
 
 
 def _base(root: str | Path, year: str) -> Path:
@@ -133,7 +127,10 @@ def _base(root: str | Path, year: str) -> Path:
     for base in (root, root.parent, root.parent.parent):
         if (base / "VOCdevkit" / f"VOC{year}").is_dir():
             return base
-    raise ZS3Error(f"no VOCdevkit/VOC{year} under data_root {root}: give the folder that holds it")
+    raise ZS3Error(
+        f"no VOCdevkit/VOC{year} under data_root {root}: get it (make data PROFILE=lite) or give "
+        'the folder that holds it (PARAMS="-p data_root <folder>")'
+    )
 
 
 def sbd_folder(base: Path) -> Path | None:
@@ -153,20 +150,26 @@ class VOC(SegmentationData):
         base = _base(root, "2012")
         kit = base / "VOCdevkit" / "VOC2012"
         lists = kit / "ImageSets" / "Segmentation"
-        pictures = kit / "JPEGImages"
         source = lists / f"{part}.txt"
-        files = pair(read_ids(source), pictures, kit / "SegmentationClass", ".png")
+        files = self._listed(source, kit, "SegmentationClass")
         if part == "train":
-            known = {*read_ids(source), *read_ids(lists / "val.txt")}
+            known = {file[0] for file in files}.union(read_ids(lists / "val.txt"))
             more = []
             if (lists / "train_aug.txt").is_file():
                 source = lists / "train_aug.txt"
-                more = pair(read_ids(source), pictures, kit / "SegmentationClassAug", ".png")
+                more = self._listed(source, kit, "SegmentationClassAug")
             elif sbd := sbd_folder(base):
                 source = sbd / "train_noval.txt"  # SBD's images without any of VOC 2012's val
                 more = pair(read_ids(source), sbd / "img", sbd / "cls", ".mat")
             files += [file for file in more if file[0] not in known]
         super().__init__(files, source)
+
+    @staticmethod
+    def _listed(source: Path, kit: Path, masks: str) -> list[tuple[str, Path, Path]]:
+        """The files of a list: masks lie where its line says, else in `masks`."""
+        pictures = kit / "JPEGImages"
+        listed = entries(read_text(source), source)
+        return [(i, pictures / f"{i}.jpg", kit / (at or masks) / f"{i}.png") for i, at in listed]
 
     def read_mask(self, path: Path) -> np.ndarray:
         if path.suffix != ".mat":

@@ -74,7 +74,8 @@ def _is_binary(path: Path) -> bool:
     from gensim import utils
 
     with utils.open(str(path), "rb") as file:
-        file.readline(100)
+        if b"\0" in file.readline(100):
+            raise UnicodeError("it is UTF-16, or no text at all")
         numbers = file.readline(10_000).partition(b" ")[2].strip()
     return not (numbers.isascii() and numbers.decode().isprintable())
 
@@ -103,13 +104,16 @@ def read(path: Path, *, words: set[str] | None = None, limit: int | None = None)
 
     reader = KeyedVectors if words is None else Excerpt
     try:
+        binary = _is_binary(path)
+        errors = "replace" if binary else "strict"  # word2vec's own tool cuts words at bytes
         return reader.load_word2vec_format(
-            str(path), binary=_is_binary(path), limit=limit, unicode_errors="replace"
+            str(path), binary=binary, limit=limit, unicode_errors=errors
         )
     except Exception as error:  # gensim, gzip and zlib raise many kinds on a damaged file
         reason = " ".join(str(error).split())[:200]
+        remedy = "save it as UTF-8" if isinstance(error, UnicodeError) else "save them with gensim"
         raise ZS3Error(
-            f"word vectors {path} are not in word2vec format ({reason}): save them with gensim"
+            f"word vectors {path} are not in word2vec format ({reason}): {remedy}"
         ) from error
 
 

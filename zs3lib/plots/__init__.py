@@ -1,5 +1,6 @@
 """The notebooks' figures, from arrays and frames; each function returns a matplotlib Figure."""
 
+from ..classes import voc_palette as voc_palette
 from .base import mark as mark
 from .base import method_colours as method_colours
 from .base import method_title as method_title
@@ -20,7 +21,6 @@ from .pictures import VOID_COLOUR as VOID_COLOUR
 from .pictures import colorize as colorize
 from .pictures import qualitative as qualitative
 from .pictures import show_samples as show_samples
-from .pictures import voc_palette as voc_palette
 from .scores import hiou_over_k as hiou_over_k
 from .scores import loss_curves as loss_curves
 from .scores import per_class_iou as per_class_iou

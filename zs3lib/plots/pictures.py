@@ -9,18 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import ndimage
 
-from ..classes import VOID
+from ..classes import VOID, voc_palette
 from ..errors import ZS3Error
 from .base import figure, mark
 
 VOID_COLOUR = (232, 232, 232)
-
-
-def voc_palette(n: int = 256) -> np.ndarray:
-    """The official Pascal VOC colour map, (n, 3) uint8: a label's bits spread over R, G and B."""
-    labels = np.arange(n)[:, None] >> (3 * np.arange(8))  # (n, 8): three bits per bit plane
-    planes = (labels[:, :, None] >> np.arange(3)) & 1  # (n, 8, 3)
-    return (planes << np.arange(7, -1, -1)[:, None]).sum(1).astype(np.uint8)
 
 
 def colorize(labels: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from scipy.io import savemat
 from tqdm.auto import tqdm
 from tqdm.contrib.concurrent import process_map
 
-from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, VOC_CLASSES
+from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, VOC_CLASSES, voc_palette
 from ..errors import ZS3Error
 from ..storage import RESOURCES, code_hash, file_hash
 from . import corpus, scenes
@@ -30,15 +30,6 @@ FOLDERS = (
     "VOCdevkit/VOC2010/JPEGImages",
     "context/trainval",
 )
-
-
-def voc_palette() -> list[int]:
-    """The official VOC palette, 768 numbers: an index's bits, spread over R, G, B from the top."""
-    table = np.zeros((256, 3), int)
-    for shift in range(8):
-        for channel in range(3):
-            table[:, channel] |= (np.arange(256) >> (3 * shift + channel) & 1) << (7 - shift)
-    return table.ravel().tolist()
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +70,7 @@ def _write_pictures(root: Path, seed: int, short_side: int, index: int) -> None:
     voc = root / "VOCdevkit" / "VOC2012"
     Image.fromarray(image).save(voc / "JPEGImages" / f"2012_{name}.jpg", quality=90)
     png = Image.fromarray(mask)
-    png.putpalette(voc_palette())
+    png.putpalette(voc_palette().tobytes())
     png.save(voc / "SegmentationClass" / f"2012_{name}.png")
     image, mask = context_picture(seed, index, short_side)
     jpg = root / "VOCdevkit" / "VOC2010" / "JPEGImages" / f"2010_{name}.jpg"
