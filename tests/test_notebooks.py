@@ -98,7 +98,7 @@ def smallest(places, tmp_path_factory) -> tuple[Path, Path]:
         images = open_data("voc", folder / "world", part)
         without = [i for i, shown in zip(images.ids, images.presence) if not shown[COW]]
         (lists / f"{part}.txt").write_text("\n".join(without[:count]))
-    given = places | {"data_root": folder / "world"}
+    given = places | {"data_root": "world"}  # and read from other folders below
     run("train", folder, k=1, options=TINY, runs_root="runs", cache_root="cache", **EPOCHS, **given)
     return folder / "runs", folder / "world"
 
