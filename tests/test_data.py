@@ -216,7 +216,7 @@ def test_augmentation_depends_on_seed_epoch_and_image_alone(settings, world):
         assert torch.equal(x, u) and torch.equal(y, v)
     assert not torch.equal(first[0][0], later[0][0])
     assert first[0][0].shape == (3, 48, 48) and first[0][1].dtype == torch.uint8
-    batches = augment.batches(first, chosen.model_copy(update={"batch_size": 2}), order=[2, 0, 1])
+    batches = augment.batches(first, chosen, size=2, order=[2, 0, 1])
     assert torch.equal(next(iter(batches))[0], torch.stack([forwards[2][0], forwards[0][0]]))
 
 
@@ -229,6 +229,12 @@ def test_labels_stay_on_their_pixels(settings):
     resized = [resize(picture, tv_tensors.Mask(labels)) for _ in range(20)]
     assert all(image.shape[1:] == mask.shape for image, mask in resized)
     assert all(((image[0] > 100) != (mask == 200)).sum() <= 1 for image, mask in resized)
+    # as PIL's nearest, and so as published code resizes masks
+    noise = torch.randint(0, 21, (53, 71), dtype=torch.uint8)
+    for _ in range(20):
+        mask = resize(tv_tensors.Mask(noise))
+        theirs = Image.fromarray(noise.numpy()).resize(mask.shape[::-1], Image.Resampling.NEAREST)
+        assert np.array_equal(mask, theirs)
 
 
 def test_validation_batches_are_single_images_with_labels_at_their_own_size(settings, world):

@@ -17,9 +17,17 @@ from torch import nn
 
 from zs3lib.classes import VOID, Split, split
 from zs3lib.method.deeplab import build, freeze
-from zs3lib.method.evaluate import evaluate
+from zs3lib.method.evaluate import evaluate, margins
 from zs3lib.method.features import predict, upsample
-from zs3lib.method.metrics import class_iou, confusion_matrix, harmonic_mean, scores
+from zs3lib.method.metrics import (
+    OFFSETS,
+    class_iou,
+    confusion_matrix,
+    confusions,
+    harmonic_mean,
+    operating_point,
+    scores,
+)
 
 THREE = Split("voc", 1, ("a", "b", "c"), (0, 1), (2,))
 
@@ -143,7 +151,48 @@ def test_every_classifier_is_scored_at_the_masks_own_size(align_corners):
             assert found.dtype == torch.uint8 and (found == best).float().mean() > 0.999
             known = labels != VOID
             np.add.at(expected[name], (labels[known].numpy(), found[known].numpy()), 1)
-    confusions = evaluate(network, classifiers, images, classes=21, settings=s)
-    assert {name: c.tolist() for name, c in confusions.items()} == {
-        name: c.tolist() for name, c in expected.items()
-    }
+    confusions = evaluate(network, classifiers, images, split=split("voc", 4), settings=s)
+    at_zero = {name: c[OFFSETS.index(0.0)].tolist() for name, c in confusions.items()}
+    assert at_zero == {name: c.tolist() for name, c in expected.items()}
+
+
+def test_an_offset_of_the_unseen_logits_is_counted_as_if_it_were_added():
+    torch.manual_seed(3)
+    parts = split("voc", 6)
+    logits = 3 * torch.randn(21, 30, 40)
+    labels = torch.randint(0, 22, (30, 40)).byte()
+    labels[labels == 21] = VOID
+    found = confusions(margins(logits, labels, parts))[:, :21]
+    unseen = torch.zeros(21, 1, 1)
+    unseen[list(parts.unseen)] = 1
+    for offset, confusion in zip(OFFSETS[1:-1], found[1:-1]):
+        called = (logits + offset * unseen).argmax(0)
+        assert torch.equal(confusion, confusion_matrix(labels, called, 21))
+    for end, group in ((0, parts.seen), (-1, parts.unseen)):  # all seen, and all unseen
+        assert found[end].sum(0).nonzero().flatten().tolist() == sorted(group)
+
+
+def test_the_operating_point_by_hand():
+    # two classes of a pixel each, the second unseen: right at one offset alone, -0.5
+    right = torch.tensor([[1, 0], [0, 1]])
+    seen = torch.tensor([[1, 0], [1, 0]])
+    unseen = torch.tensor([[0, 1], [0, 1]])
+    parts = Split("voc", 1, ("a", "b"), (0,), (1,))
+    place = OFFSETS.index(-0.5)
+    curve = torch.stack([seen] * place + [right] + [unseen] * (len(OFFSETS) - place - 1))
+    found = operating_point(curve, curve, parts)
+    assert found["offset"] == -0.5 and found["best_hiou"] == 100
+    assert found["curve"]["seen_miou"] == [50] * place + [100] + [0] * (len(OFFSETS) - place - 1)
+    # from (50, 0) to (100, 100) to (0, 50): 75 left of the peak, less 25 that lies below (50, 0)
+    assert found["area"] == pytest.approx(50)
+    assert operating_point(curve, None, parts)["best_hiou"] is None
+
+
+def test_an_offset_is_chosen_on_other_images_than_it_is_judged_on():
+    parts = Split("voc", 1, ("a", "b"), (0,), (1,))
+    random = np.random.default_rng(0)
+    val, tuning = random.integers(1, 50, (2, len(OFFSETS), 2, 2))
+    found = operating_point(val, tuning, parts)
+    best = max(range(1, len(OFFSETS) - 1), key=lambda i: scores(tuning[i], parts)["hiou"])
+    assert found["offset"] == OFFSETS[best]
+    assert found["best_hiou"] == scores(val[best], parts)["hiou"]

@@ -36,6 +36,18 @@ def test_a_split_takes_the_first_k_and_keeps_background_seen(dataset, k):
     assert sorted(parts.seen + parts.unseen) == list(range(len(parts.names))) and 0 in parts.seen
 
 
+def test_contexts_unseen_classes_by_zs3nets_list():
+    theirs = split("context", 10, "zs3net").unseen_names
+    assert theirs == tuple(
+        "cow motorbike sofa cat boat fence bird tvmonitor aeroplane keyboard".split()
+    )
+    assert split("context", 2, "zs3net").unseen == split("context", 2).unseen
+    s = Settings.make(dataset="context", k=4, unseen_list="zs3net")
+    assert s.run_name == "context-k4-s0-zs3net" and s.tau == tau_gamma("context", 4)[0]
+    with pytest.raises(ZS3Error, match="unknown unseen_list 'zs3net' of voc: choose one of paper"):
+        Settings.make(dataset="voc", unseen_list="zs3net")
+
+
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_tau_and_gamma_are_the_papers_and_those_of_the_next_larger_k(dataset):
     expected = dict(zip(PAPER_KS, TAU_GAMMA[dataset]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tracemalloc
 
@@ -29,7 +30,7 @@ from zs3lib import ZS3Error
 from zs3lib.method import features as features_module
 from zs3lib.method import stage1
 from zs3lib.method.deeplab import build, freeze
-from zs3lib.method.features import FeatureCache, cell_labels, extract
+from zs3lib.method.features import FeatureCache, cell_labels, extract, upsample
 from zs3lib.method.methods import METHODS
 from zs3lib.method.stage2 import Stage2
 from zs3lib.storage import Checkpoint
@@ -123,6 +124,20 @@ def test_void_alone_in_a_batch_is_no_loss(tmp_path):
 def test_a_cell_has_the_label_in_its_middle():
     labels = torch.arange(8, dtype=torch.uint8).repeat(8, 1)[None]
     assert cell_labels(labels, (2, 2)).tolist() == [[[2, 6], [2, 6]]]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("pixels", [64, 78, 312, 513])
+def test_a_cell_has_the_label_of_a_pixel_that_its_logits_are_shown_at(pixels, align_corners):
+    n = -(-pixels // 4)
+    labels = torch.arange(pixels).repeat(pixels, 1)[None]  # a pixel's label is its column
+    taken = cell_labels(labels, (n, n), align_corners=align_corners)[0, 0]
+    one_hot = torch.eye(n).expand(n, n, n)  # channel c is 1 in the c-th column of cells
+    shown = upsample(one_hot, (pixels, pixels), align_corners=align_corners)[:, 0]
+    inside = torch.arange(1, n - 1)  # at the border upsampling repeats the last cell
+    assert (shown[inside, taken[1:-1]] >= shown[1:-1].max(1).values - 1e-5).all()
+    if align_corners and pixels == 513:  # DeepLab's size: cell i lies at pixel 4i
+        assert taken.tolist() == list(range(0, 513, 4))
 
 
 @pytest.fixture(scope="module")
@@ -253,12 +268,12 @@ def test_a_seen_image_takes_one_step_for_each_class_in_it():
     labels = torch.stack([stripes(BIRD, DOG), stripes(VOID, 0), stripes(COW, DOG)])
     batch = t.batch(features_of(labels), labels)
     for image, classes in zip(batch.images, ([BIRD, DOG], [0], [])):
-        assert list(image.classes) == classes
-        for c, row in image.classes.items():  # real vectors, of that class's own cells
+        assert list(image.real) == classes
+        for c, row in image.real.items():  # real vectors, of that class's own cells
             own = batch.features[image.index][batch.cells[image.index] == c]
             drawn = batch.real[row]
             assert drawn.shape == (8, 16) and (drawn[:, None] == own).all(-1).any(1).all()
-    assert [image.unseen for image in batch.images] == [[], [], [COW]]
+    assert [image.recursed for image in batch.images] == [[], [], [COW]]
     assert len(t.step(batch)["generator"]) == 3
 
 
@@ -398,6 +413,39 @@ def test_a_batch_of_void_is_a_loss_of_zero(method, loss_at):
     assert all(p.isfinite().all() for p in t.head.parameters())
 
 
+def test_what_is_fitted_and_fed_back_in_an_image_with_an_unseen_class():
+    labels = torch.stack([stripes(COW, DOG), stripes(BIRD, DOG)])
+    choices = [
+        ({}, [[], [BIRD, DOG]], [[COW], []]),
+        ({"fit_mixed": True}, [[DOG], [BIRD, DOG]], [[COW], []]),
+        ({"feed_back": "all"}, [[], [BIRD, DOG]], [[COW, DOG], []]),
+    ]
+    for changes, real, recursed in choices:
+        t = trainer("ours", tau=0.0, **changes)
+        t.recursing = True
+        batch = t.batch(features_of(labels), labels)
+        assert [sorted(image.real) for image in batch.images] == [sorted(r) for r in real]
+        assert [sorted(i.recursed) for i in batch.images] == [sorted(r) for r in recursed]
+        losses = t.step(batch)
+        assert len(losses["generator"]) == sum(map(len, real))
+        assert len(losses["recursion"]) == sum(map(len, recursed))
+
+
+def test_a_frozen_network_in_training_mode_has_dropout_and_the_batchs_statistics(network):
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 32, 32)
+    before = copy.deepcopy(network.state_dict())
+    own = tiny(frozen_training=True)
+    plain = extract(network, images, own)
+    assert torch.equal(plain, extract(network, images, tiny(), training=True))
+    trained = extract(network, images, own, training=True)
+    assert not torch.equal(plain, trained) and not network.training
+    alone = extract(network, images[:1], own, training=True)  # of one image there is no variance
+    assert torch.equal(alone, extract(network, images[:1], own))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) or name.endswith("num_batches_tracked")
+
+
 def test_a_stride_over_cells_keeps_each_feature_with_its_label():
     labels = torch.from_numpy(np.random.default_rng(1).choice([0, BIRD, DOG], (4, 8, 8)))
     labels = labels.byte().repeat_interleave(4, 1).repeat_interleave(4, 2)
@@ -410,7 +458,7 @@ def test_a_stride_over_cells_keeps_each_feature_with_its_label():
         assert torch.equal(batch.features[..., 0].long(), batch.cells)
         seen.add(tuple(batch.cells.flatten().tolist()))
         for image in batch.images:
-            for c, row in image.classes.items():
+            for c, row in image.real.items():
                 assert (batch.real[row] == c).all()
     assert len(seen) == 4  # every offset comes up
 

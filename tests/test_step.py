@@ -134,9 +134,9 @@ def step(ours, draws, features, labels, monkeypatch):
     batch.features = batch.features.double()
     batch.real = batch.real.double()
     for image in batch.images:
-        for c in image.classes:
+        for c in image.real:
             script.add_step("fit", image.index, c)
-        for c in image.unseen if ours.recursing else ():
+        for c in image.recursed if ours.recursing else ():
             script.add_step("generated", image.index, c)
             script.add_step("pseudo", image.index, c)
     script.add_maps([image.index for image in batch.images if image.has_unseen])

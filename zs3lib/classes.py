@@ -33,6 +33,10 @@ CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bed
 PAPER_UNSEEN = tuple(
     "cow motorbike aeroplane sofa cat tvmonitor train bottle chair pottedplant".split()
 )
+# ZS3Net's list for Context; the first two are the paper's as well.
+ZS3NET_CONTEXT_UNSEEN = tuple(
+    "cow motorbike sofa cat boat fence bird tvmonitor aeroplane keyboard".split()
+)
 
 
 def voc_palette() -> np.ndarray:
@@ -52,6 +56,7 @@ class Dataset:
         name: as in settings and file names; title: as in a table's heading.
         classes: class names, label 0 first; background is a class, and a seen one.
         unseen_order: the K unseen classes are its first K.
+        other_lists: {name: such an order} of other work, chosen by the setting `unseen_list`.
         tau_gamma: {K: (tau, gamma)}; a K that is not here takes those of the next larger one.
         table: the paper's table of its results, "" for none.
         reader: the class that reads it, "module:Class", called with (root, part).
@@ -62,6 +67,7 @@ class Dataset:
     classes: tuple[str, ...]
     reader: str
     unseen_order: tuple[str, ...] = PAPER_UNSEEN
+    other_lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tau_gamma: dict[int, tuple[float, float]] = field(default_factory=lambda: {10: (0.85, 1 / 40)})
     table: str = ""
 
@@ -97,6 +103,7 @@ register(
         title="Pascal-Context",
         classes=CONTEXT_CLASSES,
         reader="zs3lib.data.segmentation:Context",
+        other_lists={"zs3net": ZS3NET_CONTEXT_UNSEEN},
         tau_gamma={
             2: (0.85, 1 / 160),
             4: (0.7, 1 / 160),
@@ -124,27 +131,32 @@ class Split:
         return tuple(self.names[i] for i in self.unseen)
 
 
-def split(dataset: str, k: int) -> Split:
-    """The split of a dataset with its first `k` unseen classes.
+def split(dataset: str, k: int, unseen_list: str = "paper") -> Split:
+    """The split of a dataset with the first `k` unseen classes of a list.
 
-    Raises ZS3Error on an unknown dataset or a K out of range.
+    Raises ZS3Error on an unknown dataset or list, or a K out of range.
     """
     if dataset not in DATASETS:
         raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
     entry = DATASETS[dataset]
-    most = len(entry.unseen_order)
+    lists = {"paper": entry.unseen_order} | entry.other_lists
+    if unseen_list not in lists:
+        raise ZS3Error(
+            f"unknown unseen_list '{unseen_list}' of {dataset}: choose one of {', '.join(lists)}"
+        )
+    order = lists[unseen_list]
+    most = len(order)
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
         paper = ", ".join(map(str, PAPER_KS))
         raise ZS3Error(
             f"k is {k!r}: K must be a whole number from 1 to {most} (the paper's: {paper})"
         )
-    unseen = tuple(entry.classes.index(name) for name in entry.unseen_order[:k])
+    unseen = tuple(entry.classes.index(name) for name in order[:k])
     seen = tuple(i for i in range(len(entry.classes)) if i not in unseen)
     return Split(dataset, k, entry.classes, seen, unseen)
 
 
 def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
     """The paper's tau and gamma; for a K that the paper lacks those of its next larger K."""
-    split(dataset, k)
     given = DATASETS[dataset].tau_gamma
     return given[min((paper for paper in given if paper >= k), default=max(given))]

@@ -139,7 +139,7 @@ def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
         raise ZS3Error(
             f"{folder / 'metrics.json'} is of another version of zs3lib ({reason}): {again}"
         ) from None
-    parts = split(settings.dataset, settings.k)
+    parts = split(settings.dataset, settings.k, settings.unseen_list)
     model, heads = load_heads(folder, settings, len(parts.names))
     return FinishedRun(folder, record, settings, parts, model, heads)
 

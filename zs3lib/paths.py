@@ -15,8 +15,17 @@ RESOURCES = PACKAGE / "resources"
 
 
 def run_name(
-    dataset: str, k: int, seed: int, *, protocol: str = "paper", holdout: float = 0.0
+    dataset: str,
+    k: int,
+    seed: int,
+    *,
+    unseen_list: str = "paper",
+    protocol: str = "paper",
+    holdout: float = 0.0,
 ) -> str:
-    """A run's folder below runs/<profile>/: "voc-k10-s0", with "-strict" or "-holdout" if it is."""
-    name = f"{dataset}-k{k}-s{seed}"
+    """A run's folder below runs/<profile>/: "voc-k10-s0".
+
+    Another list of unseen classes than the paper's, "strict" and "holdout" are added to it.
+    """
+    name = f"{dataset}-k{k}-s{seed}" + f"-{unseen_list}" * (unseen_list != "paper")
     return name + "-strict" * (protocol == "strict") + "-holdout" * bool(holdout)

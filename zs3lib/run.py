@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from . import storage, zs3net
 from .classes import split
@@ -30,7 +31,7 @@ from .method.evaluate import evaluate
 from .method.features import FeatureCache
 from .method.generator import Head
 from .method.methods import METHODS
-from .method.metrics import class_iou, scores
+from .method.metrics import OFFSETS, class_iou, operating_point, scores
 from .method.stage2 import Stage2, Trainer
 from .seeds import stream
 from .settings import Settings
@@ -40,14 +41,15 @@ __all__ = ["FinishedRun", "Run", "load_heads", "open_run", "toy_run"]
 
 # Settings that each stage's results depend on, besides data and code: another, another key.
 STAGE1_SETTINGS = (
-    "dataset k backbone feature_dim aspp_rates multi_grid dropout align_corners base_size "
-    "crop_size scale_min scale_max blur backbone_seed batch_size stage1_epochs stage1_steps "
-    "stage1_optimiser stage1_lr fresh_lr_factor frozen_blocks frozen_bn momentum weight_decay amp"
+    "dataset backbone feature_dim aspp_rates multi_grid dropout align_corners base_size "
+    "crop_size scale_min scale_max blur backbone_seed stage1_batch_size stage1_loss stage1_epochs "
+    "stage1_steps stage1_optimiser stage1_lr fresh_lr_factor frozen_blocks frozen_bn momentum "
+    "weight_decay amp"
 ).split()
 STAGE2_SETTINGS = (
-    "k seed methods views stage2_epochs warmup_epochs classifier_lr classifier_loss loss_at "
-    "unseen_weight cell_stride generator_lr samples tau gamma noise word_norm mmd_root zs_weights "
-    "pseudo protocol"
+    "k seed methods batch_size frozen_training views stage2_epochs warmup_epochs classifier_lr "
+    "classifier_loss loss_at unseen_weight cell_stride generator_lr samples tau gamma noise "
+    "word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol"
 ).split()
 
 
@@ -73,7 +75,7 @@ class Run:
         self.started = time.time()
         self.settings = settings
         self.device = device_of(settings.device)  # one that is not there is told before all else
-        self.split = split(settings.dataset, settings.k)
+        self.split = split(settings.dataset, settings.k, settings.unseen_list)
         self.cache_root = Path(str(cache_root or storage.CACHE))
         self._open_inputs()
         profile = Path(str(runs_root or storage.RUNS), settings.profile)
@@ -112,7 +114,12 @@ class Run:
     def _keys(self) -> tuple[str, str]:
         """Hashes of all that backbone and heads depend on."""
         settings = self.settings
-        made_from = [self.train.fingerprint, self.inputs["weights"], code_hash("method", "data")]
+        made_from = [
+            self.split.unseen,
+            self.train.fingerprint,
+            self.inputs["weights"],
+            code_hash("method", "data"),
+        ]
         backbone = settings.key(*STAGE1_SETTINGS, extra=made_from)
         heads = settings.key(*STAGE2_SETTINGS, extra=[backbone, self.inputs["word_vectors"]])
         return backbone, heads
@@ -176,7 +183,8 @@ class Run:
         seed = stream(settings.backbone_seed, 30)
         state = self.model.state_dict().values()
         weights = b"".join(value.cpu().numpy().tobytes() for value in state)
-        content = [self.backbone_key, text_hash(weights), images.fingerprint, settings.views]
+        views = settings.key("views", "batch_size", "frozen_training")
+        content = [self.backbone_key, text_hash(weights), images.fingerprint, views]
         name = f"{settings.dataset}-k{settings.k}-{text_hash(repr(content))}"  # of any seed
         folder = self.cache_root / name
         cache = FeatureCache(
@@ -189,7 +197,8 @@ class Run:
 
         def view_batches(view: int, first: int):
             rest = list(range(first, len(images)))
-            return batches(Augmented(images, rest, settings, seed=seed, epoch=view), settings)
+            views = Augmented(images, rest, settings, seed=seed, epoch=view)
+            return batches(views, settings, size=settings.batch_size)
 
         with self._working_in(folder):
             cache.fill(self.model, view_batches)
@@ -223,26 +232,39 @@ class Run:
     def evaluate(self) -> dict[str, dict]:
         """Score every method on the validation split.
 
-        Returns: {method: {"title", "metrics", "per_class_iou", "confusion"}}.
+        Returns: {method: {"title", "metrics", "per_class_iou", "confusion", and those of
+            `metrics.operating_point`}}.
         """
         begin = time.time()
-        classifiers = {name: head.classifier for name, head in self.heads.items()}
         with self._working_in(self.folder):
-            images = validation_batches(self.val, self.settings)
-            count = len(self.split.names)
-            confusions = evaluate(
-                self.model, classifiers, images, classes=count, settings=self.settings
-            )
-        for name, confusion in confusions.items():
+            found = self._confusions(self.val, "evaluation")
+            tuning = {}
+            if self.settings.protocol != "strict":  # which knows no pixel of an unseen class
+                tenth = self.train.subset(range(0, len(self.train), 10))
+                tuning = self._confusions(tenth, "a tenth of train, to choose an offset")
+        for name, at_offsets in found.items():
+            confusion = at_offsets[OFFSETS.index(0.0)]
             iou = 100 * class_iou(confusion.numpy())
             self.results[name] = {
                 "title": METHODS[name].title,
                 "metrics": scores(confusion, self.split),
                 "per_class_iou": dict(zip(self.split.names, iou.tolist())),
                 "confusion": confusion.tolist(),
+                **operating_point(at_offsets, tuning.get(name), self.split),
             }
         self.seconds["evaluation"] = time.time() - begin
         return self.results
+
+    def _confusions(self, images: SegmentationData, title: str) -> dict[str, Tensor]:
+        """Confusion matrices of every method at each offset, over some images."""
+        return evaluate(
+            self.model,
+            {name: head.classifier for name, head in self.heads.items()},
+            validation_batches(images, self.settings),
+            split=self.split,
+            settings=self.settings,
+            title=title,
+        )
 
     def predict(
         self, image: Image.Image, methods: Sequence[str] | None = None

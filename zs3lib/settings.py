@@ -13,7 +13,7 @@ from . import storage
 from .classes import split, tau_gamma
 from .errors import ZS3Error
 from .method.methods import METHODS
-from .profiles import PROFILES
+from .profiles import PROFILES, recipe_values
 
 
 def _listed(value: object) -> object:
@@ -52,15 +52,17 @@ Text = Annotated[str, BeforeValidator(str)]
 class Settings(BaseModel):
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks.
 
-    `stage1_steps` > 0 asks for about so many batches, in whole epochs, in place of
-    `stage1_epochs`. `stage1_lr` is the backbone's; ASPP, decoder and classifier learn
-    `fresh_lr_factor` times as fast. The first `frozen_blocks` blocks keep their pretrained
-    weights, with `frozen_bn` the backbone its batch statistics. Sizes are in pixels. `views` are
-    the augmented copies of an image in stage 2; a batch takes every `cell_stride`-th feature cell
-    each way, at random offsets. `protocol` "strict" keeps images with unseen pixels out of stage 2
-    (`data/strict.py`); `holdout` is the share of train that takes val's place while
-    hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples; `compile` wraps the
-    generator's losses in torch.compile.
+    `recipe` names a training procedure (`profiles.RECIPES`). `stage1_steps` > 0 asks for about so
+    many batches, in whole epochs, in place of `stage1_epochs`. `stage1_lr` is the backbone's; ASPP,
+    decoder and classifier learn `fresh_lr_factor` times as fast. The first `frozen_blocks` blocks
+    keep their pretrained weights, with `frozen_bn` the backbone its batch statistics. Sizes are in
+    pixels. `views` are the augmented copies of an image in stage 2; a batch takes every
+    `cell_stride`-th feature cell each way, at random offsets. `frozen_training` leaves dropout and
+    batch statistics on in the frozen network, as ZS3Net's code does. `feed_back`: which classes of
+    an image with unseen ones Eq. 2 fits; `fit_mixed`: whether Eq. 1 fits its seen ones. `protocol`
+    "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`); `holdout` is the
+    share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
+    ZS3Net upsamples; `compile` wraps the generator's losses in torch.compile.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +70,8 @@ class Settings(BaseModel):
     profile: str = "toy"
     dataset: str = "voc"
     k: Whole = 10
+    unseen_list: Text = "paper"
+    recipe: Literal["own", "zs3net", "literal"] = "own"
     seed: Whole = Field(0, ge=0, le=2**31)
     methods: Names = tuple(METHODS)
     # where things are
@@ -91,7 +95,8 @@ class Settings(BaseModel):
     holdout: Number = Field(0.0, ge=0, le=0.9)
     # stage 1
     backbone_seed: Whole = Field(0, ge=0, le=2**31)
-    batch_size: Whole = Field(8, ge=2, le=4096)
+    stage1_batch_size: Whole = Field(8, ge=2, le=4096)
+    stage1_loss: Literal["mean", "zs3net"] = "mean"
     stage1_epochs: Whole = Field(30, ge=1, le=10_000)
     stage1_steps: Whole = Field(0, ge=0, le=10**7)
     stage1_optimiser: Literal["sgd", "adamw"] = "sgd"
@@ -102,12 +107,14 @@ class Settings(BaseModel):
     momentum: Number = Field(0.9, ge=0, le=0.9999)
     weight_decay: Number = Field(5e-4, ge=0, le=1)
     # stage 2
+    batch_size: Whole = Field(8, ge=2, le=4096)
+    frozen_training: bool = False
     views: Whole = Field(2, ge=1, le=1000)
     cell_stride: Whole = Field(1, ge=1, le=8)
     stage2_epochs: Whole = Field(10, ge=1, le=10_000)
     warmup_epochs: Whole = Field(5, ge=0, le=10_000)
     classifier_lr: Number = Field(0.07, ge=0, le=1000)
-    classifier_loss: Literal["mean", "sum"] = "mean"
+    classifier_loss: Literal["mean", "zs3net", "sum"] = "mean"
     loss_at: Literal["image", "feature"] = "image"
     unseen_weight: Number = Field(10.0, ge=0, le=1_000_000)
     generator_lr: Number = Field(2e-4, ge=0, le=10)
@@ -116,10 +123,12 @@ class Settings(BaseModel):
     gamma: Number = Field(1 / 40, ge=0, le=1000)
     # readings of what the paper leaves open
     noise: Literal["gaussian", "uniform"] = "gaussian"
-    word_norm: Literal["unit", "none", "noise"] = "unit"
+    word_norm: Literal["unit", "none", "largest", "noise"] = "unit"
     mmd_root: bool = True
     zs_weights: Literal["paper", "normalised"] = "paper"
     pseudo: Literal["fresh", "same"] = "fresh"
+    feed_back: Literal["unseen", "all"] = "unseen"
+    fit_mixed: bool = False
     protocol: Literal["paper", "strict"] = "paper"
     # the machine
     device: Text = "auto"
@@ -158,6 +167,7 @@ class Settings(BaseModel):
         profile: str = "toy",
         dataset: str = "voc",
         k: int = 10,
+        unseen_list: str | None = None,
         options: dict | str | None = None,
         **changes,
     ) -> Settings:
@@ -166,6 +176,8 @@ class Settings(BaseModel):
         Arguments:
             changes: other settings; those that are None or "" keep the profile's value.
             options: further changes, as one dictionary or its JSON.
+
+        A recipe that is given replaces the profile's values, the profile's own only its defaults.
 
         Relative paths become absolute: a record may be read from another folder.
 
@@ -176,17 +188,20 @@ class Settings(BaseModel):
         if profile not in PROFILES:
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
         k = _whole(k)
-        split(dataset, k)
+        unseen_list = str(unseen_list or "paper")
+        split(dataset, k, unseen_list)
         changes |= _dictionary(options)
         given = {name: value for name, value in changes.items() if value not in (None, "")}
-        if own := [name for name in ("profile", "dataset", "k") if name in given]:
-            raise ZS3Error(f"options hold '{own[0]}': give it as a parameter of its own")
+        own = {"profile": profile, "dataset": dataset, "k": k, "unseen_list": unseen_list}
+        if twice := [name for name in own if name in given]:
+            raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
         if unknown := [name for name in given if name not in cls.model_fields]:
             known = ", ".join(sorted(cls.model_fields))
             raise ZS3Error(f"unknown setting '{unknown[0]}': the settings are {known}")
         values = PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
+        values = recipe_values(values.get("recipe"), dataset) | values
         values["tau"], values["gamma"] = tau_gamma(dataset, k)
-        values |= given | {"profile": profile, "dataset": dataset, "k": k}
+        values |= recipe_values(given.get("recipe"), dataset) | given | own
         try:
             return cls(**values | _absolute(values))
         except ValidationError as error:
@@ -205,7 +220,12 @@ class Settings(BaseModel):
     def run_name(self) -> str:
         """The run's folder below runs/<profile>/."""
         return storage.run_name(
-            self.dataset, self.k, self.seed, protocol=self.protocol, holdout=self.holdout
+            self.dataset,
+            self.k,
+            self.seed,
+            unseen_list=self.unseen_list,
+            protocol=self.protocol,
+            holdout=self.holdout,
         )
 
 

@@ -105,7 +105,8 @@ def workers(settings) -> int:
     wanted = min(settings.workers, max(1, (cores or 1) - 1))
     if not wanted or not os.path.isdir(SHARED):
         return wanted
-    pixels = max(settings.batch_size * settings.crop_size**2, 3 * settings.val_size**2)
+    most = max(settings.batch_size, settings.stage1_batch_size)
+    pixels = max(most * settings.crop_size**2, 3 * settings.val_size**2)
     room = shutil.disk_usage(SHARED).free // (pixels * BYTES)
     if (fit := max(0, (room - 1) // 2)) >= wanted:
         return wanted
@@ -116,11 +117,13 @@ def workers(settings) -> int:
     return fit
 
 
-def batches(dataset: Dataset, settings, *, order=None, drop_last: bool = False) -> DataLoader:
-    """Batches of a dataset in the given order of its indices, by default its own."""
+def batches(
+    dataset: Dataset, settings, *, size: int, order=None, drop_last: bool = False
+) -> DataLoader:
+    """Batches of `size` in the given order of the dataset's indices, by default its own."""
     return DataLoader(
         dataset,
-        batch_size=settings.batch_size,
+        batch_size=size,
         sampler=order,
         num_workers=workers(settings),
         drop_last=drop_last,
@@ -151,7 +154,8 @@ class Pictures:
         self.data = data
         self.indices = indices
         self.settings = settings
-        self.batches = max(1, len(indices) // settings.batch_size)
+        self.size = settings.stage1_batch_size
+        self.batches = max(1, len(indices) // self.size)
 
     def _order(self, epoch: int) -> list[int]:
         random = torch.Generator().manual_seed(stream(self.settings.backbone_seed, 13, epoch))
@@ -161,11 +165,11 @@ class Pictures:
         """Batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8)."""
         seed = stream(self.settings.backbone_seed, 12)
         pictures = Augmented(self.data, self.indices, self.settings, seed=seed, epoch=epoch)
-        whole = len(self.indices) >= self.settings.batch_size
-        return batches(pictures, self.settings, order=self._order(epoch), drop_last=whole)
+        whole = len(self.indices) >= self.size
+        order = self._order(epoch)
+        return batches(pictures, self.settings, size=self.size, order=order, drop_last=whole)
 
     def ids(self, epoch: int, step: int) -> list[str]:
         """The image ids of a batch."""
-        size = self.settings.batch_size
-        chosen = self._order(epoch)[step * size : (step + 1) * size]
+        chosen = self._order(epoch)[step * self.size : (step + 1) * self.size]
         return [self.data.ids[self.indices[i]] for i in chosen]

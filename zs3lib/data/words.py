@@ -159,6 +159,8 @@ def _scaled(table: np.ndarray, names: tuple[str, ...], source: str, norm: str) -
             )
     if norm == "none":
         return table
+    if norm == "largest":
+        return table / np.linalg.norm(table, axis=1).max()
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
     return unit * np.sqrt(table.shape[1]) if norm == "noise" else unit
 
@@ -170,7 +172,8 @@ def load_word_vectors(
 
     Arguments:
         source: a word2vec file (text or binary, gzipped or not) or a name in gensim's downloader.
-        norm: "unit" (L2 norm 1), "noise" (sqrt(dim), as long as the generator's noise) or "none".
+        norm: "unit" (L2 norm 1), "noise" (sqrt(dim), as long as the generator's noise), "largest"
+            (all divided by the largest L2 norm) or "none".
         cache: where the few words of a large file are kept (`words/`), so that it is read once.
         dim: the length every vector must have.
 

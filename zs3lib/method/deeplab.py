@@ -76,9 +76,8 @@ class _ResNetBackbone(nn.Module):
 
 
 def _out_channels(stage: nn.Module) -> int:
-    return [layer for layer in stage.modules() if isinstance(layer, nn.BatchNorm2d)][
-        -1
-    ].num_features
+    norms = [layer for layer in stage.modules() if isinstance(layer, nn.BatchNorm2d)]
+    return norms[-1].num_features
 
 
 class _MobileNetV2Backbone(nn.Module):
@@ -225,6 +224,9 @@ def build(settings, classes: int) -> DeepLabV3Plus:
 
 def freeze(network: nn.Module) -> nn.Module:
     """Stage 2 only reads the network: no gradients, batch statistics fixed (Sec. IV-A)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.0  # `frozen_training` uses a batch's statistics, but keeps none
     return network.eval().requires_grad_(False)
 
 

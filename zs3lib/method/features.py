@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +17,48 @@ from ..seeds import stream
 from .deeplab import DeepLabV3Plus, autocast
 
 
-def extract(network: DeepLabV3Plus, images: Tensor, settings) -> Tensor:
+def extract(network: DeepLabV3Plus, images: Tensor, settings, *, training: bool = False) -> Tensor:
     """Features of the frozen network, (B, 3, H, W) float32 -> (B, h, w, F) float16, on its device.
 
     Arguments:
         settings: a `zs3lib.Settings`; its `amp` allows bfloat16.
+        training: whether the features are for stage 2: with `frozen_training` the network then has
+            its dropout and the batch's own statistics, as in ZS3Net's code.
     """
     device = next(network.parameters()).device
     images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+    # ASPP's pooled branch has no statistics of a single image.
+    network.train(training and settings.frozen_training and len(images) > 1)
     with torch.inference_mode(), autocast(device, settings.amp):
-        return network.features(images).permute(0, 2, 3, 1).half()
+        features = network.features(images).permute(0, 2, 3, 1).half()
+    network.eval()
+    return features
 
 
 def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Logits of each pixel, (h, w, C) float -> (C, H, W)."""
     batch = logits.permute(2, 0, 1)[None].contiguous()  # five times as quick on a CPU
     return F.interpolate(batch, size, mode="bilinear", align_corners=align_corners)[0]
+
+
+def pixel_logits(
+    network: DeepLabV3Plus,
+    classifiers: Mapping[str, nn.Linear],
+    image: Tensor,
+    size: tuple[int, int],
+    settings,
+) -> Iterator[tuple[str, Tensor]]:
+    """The logits of each pixel by each classifier: (its name, (C, H, W) float32).
+
+    Arguments:
+        image: (1, 3, h, w) float32, resized and normalised as for validation.
+        size: (H, W) of the label map.
+    """
+    features = extract(network, image, settings)[0].float()
+    for name, classifier in classifiers.items():
+        with torch.inference_mode():
+            logits = upsample(classifier(features), size, align_corners=settings.align_corners)
+        yield name, logits
 
 
 def predict(
@@ -42,27 +68,26 @@ def predict(
     size: tuple[int, int],
     settings,
 ) -> dict[str, Tensor]:
-    """The most likely class of each pixel by each classifier, (H, W) uint8.
+    """The most likely class of each pixel by each classifier, (H, W) uint8; see `pixel_logits`."""
+    logits = pixel_logits(network, classifiers, image, size, settings)
+    return {name: found.max(0).indices.byte() for name, found in logits}
 
-    Arguments:
-        image: (1, 3, h, w) float32, resized and normalised as for validation.
-        size: (H, W) of the label map.
+
+def cell_labels(labels: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """The label of the pixel that a feature cell's logits are shown at, (B, S, S) -> (B, h, w).
+
+    Upsampling places cell i of n at pixel (i + 1/2) S / n - 1/2, and with aligned corners at
+    i (S - 1) / (n - 1): for n = S / 4 these are 4i + 1.5 and, up to the far border, 4i, the pixel
+    that ZS3Net takes.
     """
-    features = extract(network, image, settings)[0].float()
-    corners = settings.align_corners
-    with torch.inference_mode():
-        return {
-            name: upsample(classifier(features), size, align_corners=corners).max(0).indices.byte()
-            for name, classifier in classifiers.items()
-        }
-
-
-def cell_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """The label in the middle of each feature cell, (B, S, S) -> (B, h, w)."""
-    rows, columns = (
-        ((torch.arange(n, device=labels.device) + 0.5) * (full / n)).long()
-        for n, full in zip(size, labels.shape[1:])
-    )
+    positions = []
+    for n, full in zip(size, labels.shape[1:]):
+        cells = torch.arange(n, device=labels.device)
+        if align_corners:
+            positions.append((cells * ((full - 1) / max(n - 1, 1))).round().long())
+        else:
+            positions.append(((cells + 0.5) * (full / n)).long())
+    rows, columns = positions
     return labels[:, rows][:, :, columns]
 
 
@@ -110,6 +135,7 @@ class FeatureCache:
             with open(part, "ab") as file:
                 done = self._whole_batches(part.stat().st_size // self.row_bytes)
                 file.truncate(done * self.row_bytes)
+                file.seek(0, os.SEEK_END)
                 total = count * self.views
                 with tqdm(total=total, initial=done, desc="features", unit="image") as bar:
                     for view in range(done // count, self.views):
@@ -134,7 +160,9 @@ class FeatureCache:
 
     def _append(self, file, network, images: Tensor, labels: Tensor, first: int) -> int:
         """Write a batch whose first image is `first`; returns the first of the next."""
-        features = extract(network, images, self.settings).cpu()
+        # Dropout's draws belong to the place in the file: what is gone on with repeats them.
+        torch.manual_seed(stream(self.settings.backbone_seed, 31, file.tell() // self.row_bytes))
+        features = extract(network, images, self.settings, training=True).cpu()
         finite = features.isfinite().flatten(1).all(1)
         if not finite.all():
             lost = self.image_ids[first + int(finite.int().argmin())]

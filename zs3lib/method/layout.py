@@ -21,15 +21,17 @@ class ImageLayout:
 
     Attributes:
         index: the image's place in its batch.
-        classes: {class: row of `Batch.real`} for each class shown; empty where `has_unseen`.
-        unseen: the unseen classes shown in at least one feature cell.
         has_unseen: whether any pixel is of an unseen class.
+        real: {class: row of `Batch.real`}, the classes that Eq. 1 fits to real features: all that
+            are shown where no unseen one is; where one is, none (with `fit_mixed` the seen ones).
+        recursed: the classes that Eq. 2 fits once the recursion has begun: where `has_unseen` the
+            unseen ones shown in at least one feature cell (with `feed_back` "all" the seen too).
     """
 
     index: int
-    classes: dict[int, int]
-    unseen: list[int]
     has_unseen: bool
+    real: dict[int, int]
+    recursed: list[int]
 
 
 class Batch:
@@ -41,6 +43,7 @@ class Batch:
         labels: (B, S, S) uint8 on the CPU; 255 is void.
         unseen: the unseen classes.
         settings: a `zs3lib.Settings`; `cell_stride` > 1 takes every so many-th cell each way.
+            Which cells and classes are taken is drawn from torch's random numbers.
         device: where to train.
 
     Attributes:
@@ -59,7 +62,8 @@ class Batch:
         settings,
         device: torch.device,
     ):
-        cells = cell_labels(labels, features.shape[1:3])
+        corners = settings.align_corners
+        cells = cell_labels(labels, features.shape[1:3], align_corners=corners)
         stride = settings.cell_stride
         if stride > 1:  # neighbours are alike: fewer cells cost little and save much
             i, j = torch.randint(stride, (2,)).tolist()
@@ -72,15 +76,17 @@ class Batch:
             present = [c for c in flat.unique().tolist() if c != VOID]
             # An unseen object smaller than a cell counts too: what is around it is left out.
             has_unseen = bool(torch.isin(labels[index], torch.tensor(unseen)).any())
-            classes = {}
-            if not has_unseen:
-                for c in present:
-                    own = (flat == c).nonzero().flatten()
-                    drawn = own[torch.randint(len(own), (settings.samples,))]
-                    classes[c] = len(positions)
-                    positions.append(index * len(flat) + drawn)
-            unseen_here = [c for c in present if c in unseen]
-            self.images.append(ImageLayout(index, classes, unseen_here, has_unseen))
+            all_classes = settings.feed_back == "all"
+            recursed = [c for c in present if has_unseen and (all_classes or c in unseen)]
+            real = {}
+            for c in present:
+                if c in unseen or (has_unseen and not settings.fit_mixed):
+                    continue
+                own = (flat == c).nonzero().flatten()
+                drawn = own[torch.randint(len(own), (settings.samples,))]
+                real[c] = len(positions)
+                positions.append(index * len(flat) + drawn)
+            self.images.append(ImageLayout(index, has_unseen, real, recursed))
         self.features = features.to(device, torch.float32)
         self.labels = labels.to(device)
         self.cells = cells.long().to(device)

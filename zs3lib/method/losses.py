@@ -91,11 +91,15 @@ def pixel_loss(
 ) -> Tensor:
     """Cross-entropy of the pixel classification layer, void left out.
 
+    What a learning rate means hangs on `reduction`: the paper's 1e-7 fits a "sum", ZS3Net's 0.07
+    its own mean, which is divided by the number of images once more.
+
     Arguments:
         logits: (B, C, H, W) float.
         labels: (B, H, W) integer; 255 is void.
         weights: of each class, (C,); None: 1.
-        reduction: "mean", weighted over all pixels of the batch, or "sum".
+        reduction: "mean", weighted over all pixels of the batch; "zs3net", that mean divided by B,
+            as ZS3Net's code has it; or "sum".
 
     Returns: a scalar, 0 where all is void.
     """
@@ -104,7 +108,6 @@ def pixel_loss(
     if reduction == "sum":
         return total
     known = labels != VOID
-    if weights is None:
-        return total / known.sum().clamp_min(1)
-    weight = weights[torch.where(known, labels, 0)] * known
-    return total / weight.sum().clamp_min(1)
+    weight = known if weights is None else weights[torch.where(known, labels, 0)] * known
+    mean = total / weight.sum().clamp_min(1)
+    return mean / len(labels) if reduction == "zs3net" else mean

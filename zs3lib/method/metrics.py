@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..classes import VOID, Split
+
+# Added to the logits of unseen classes: which of them win moves a method along one curve between
+# seen and unseen accuracy, and says nothing of the method. At the ends only seen, or only unseen
+# classes are ever predicted.
+OFFSETS = (-math.inf, -8.0, -4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
@@ -23,6 +30,19 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tenso
     rows = VOID + 1  # void has a row of its own: nothing is sorted out before
     counts = torch.bincount(pairs, minlength=rows * classes).view(rows, classes)
     return counts[:classes].clone()
+
+
+def confusions(counts: Tensor) -> Tensor:
+    """Confusion matrices at each of `OFFSETS`, from `evaluate.margins`.
+
+    Arguments:
+        counts: (2, n, rows, C) int64; [0, i] are the seen predictions and [1, i] the unseen ones of
+            the pixels that are called unseen from the i-th offset on, seen before it.
+
+    Returns: (n, rows, C) int64.
+    """
+    seen, unseen = counts
+    return seen.sum(0) - seen.cumsum(0) + unseen.cumsum(0)
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
@@ -62,3 +82,32 @@ def scores(confusion: np.ndarray | Tensor, split: Split) -> dict[str, float]:
         row[f"{group}_miou"] = float(100 * iou[members].mean())
     row["hiou"] = harmonic_mean(row["seen_miou"], row["unseen_miou"])
     return row
+
+
+def operating_point(
+    at_offsets: np.ndarray | Tensor, tuning: np.ndarray | Tensor | None, split: Split
+) -> dict:
+    """A method apart from where it stands between seen and unseen classes.
+
+    Arguments:
+        at_offsets: confusion matrices on the validation images at each of `OFFSETS`, (n, C, C).
+        tuning: the same on images that an offset is chosen on; None where there are none.
+
+    Returns: "curve", {"seen_miou", "unseen_miou": percent at each of `OFFSETS`}; "area" under it,
+        in percent of a square of 100 by 100; "offset" with the best hIoU on `tuning`, and
+        "best_hiou", what it gives on the validation images (both None without `tuning`).
+    """
+    rows = [scores(confusion, split) for confusion in at_offsets]
+    curve = {name: [row[name] for row in rows] for name in ("seen_miou", "unseen_miou")}
+    # from seen classes alone to unseen ones alone: seen mIoU falls
+    area = -torch.trapezoid(*(torch.tensor(curve[name]) for name in ("unseen_miou", "seen_miou")))
+    best = None
+    if tuning is not None:
+        chosen = [scores(confusion, split)["hiou"] for confusion in tuning]
+        best = int(np.argmax(chosen[1:-1])) + 1  # at the ends hIoU is 0
+    return {
+        "curve": curve,
+        "area": float(area) / 100,
+        "offset": None if best is None else OFFSETS[best],
+        "best_hiou": None if best is None else rows[best]["hiou"],
+    }

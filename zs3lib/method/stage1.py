@@ -100,7 +100,7 @@ def train_epoch(
         labels = labels.to(device, non_blocking=True)
         with autocast(device, settings.amp):
             logits = network(images)
-        loss = pixel_loss(logits, labels)
+        loss = pixel_loss(logits, labels, reduction=settings.stage1_loss)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -91,12 +91,10 @@ class Trainer:
         self.head.train()  # dropout is part of the generator's noise whenever it generates
         if self.method.generates:
             for image in batch.images:
-                if not image.has_unseen:
-                    for c, row in image.classes.items():
-                        self.fit_generator(c, real=batch.real[row])
-                elif self.recursing:
-                    for c in image.unseen:
-                        self.recurse(c)
+                for c, row in image.real.items():
+                    self.fit_generator(c, real=batch.real[row])
+                for c in image.recursed if self.recursing else []:
+                    self.recurse(c)
         self.fit_classifier(batch)
         self.schedule.step()
         return self.losses
@@ -109,7 +107,7 @@ class Trainer:
         self.losses["generator"].append(loss.detach())
 
     def recurse(self, c: int) -> None:
-        """One step on an unseen class towards what the classifier recognises (Eq. 2, Fig. 2b)."""
+        """One step on a class towards what the classifier recognises as it (Eq. 2, Fig. 2b)."""
         settings = self.settings
         b = self.head.generate(c, settings.samples)
         with torch.no_grad():

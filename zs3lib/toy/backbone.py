@@ -120,7 +120,8 @@ def pretrain(
         random = torch.Generator().manual_seed(stream(seed, 42, epoch))
         order = torch.randperm(images, generator=random)
         views = Augmented(data, list(range(images)), settings, seed=stream(seed, 41), epoch=epoch)
-        loader = batches(views, settings, order=order.tolist(), drop_last=True)
+        size = settings.batch_size
+        loader = batches(views, settings, size=size, order=order.tolist(), drop_last=True)
         total = []
         bar = tqdm(zip(loader, order.split(settings.batch_size)), f"epoch {epoch + 1}", len(loader))
         for (x, labels), batch in bar:
