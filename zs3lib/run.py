@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import storage, zs3net
 from .classes import split
@@ -236,12 +236,9 @@ class Run:
             `metrics.operating_point`}}.
         """
         begin = time.time()
+        classifiers = {name: head.classifier for name, head in self.heads.items()}
         with self._working_in(self.folder):
-            found = self._confusions(self.val, "evaluation")
-            tuning = {}
-            if self.settings.protocol != "strict":  # which knows no pixel of an unseen class
-                tenth = self.train.subset(range(0, len(self.train), 10))
-                tuning = self._confusions(tenth, "a tenth of train, to choose an offset")
+            found, tuning = self.confusions(classifiers)
         for name, at_offsets in found.items():
             confusion = at_offsets[OFFSETS.index(0.0)]
             iou = 100 * class_iou(confusion.numpy())
@@ -255,16 +252,30 @@ class Run:
         self.seconds["evaluation"] = time.time() - begin
         return self.results
 
-    def _confusions(self, images: SegmentationData, title: str) -> dict[str, Tensor]:
-        """Confusion matrices of every method at each offset, over some images."""
-        return evaluate(
-            self.model,
-            {name: head.classifier for name, head in self.heads.items()},
-            validation_batches(images, self.settings),
-            split=self.split,
-            settings=self.settings,
-            title=title,
-        )
+    def confusions(
+        self, classifiers: Mapping[str, nn.Linear]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Confusion matrices of any classifiers of this run's features at each of `OFFSETS`.
+
+        Returns: those on the validation images, and those on a tenth of the training images, where
+            an offset is chosen; the strict protocol, which knows no unseen pixel, has none there.
+        """
+        parts = {"evaluation": self.val}
+        if self.settings.protocol != "strict":
+            tenth = self.train.subset(range(0, len(self.train), 10))
+            parts["a tenth of train, to choose an offset"] = tenth
+        found = [
+            evaluate(
+                self.model,
+                classifiers,
+                validation_batches(images, self.settings),
+                split=self.split,
+                settings=self.settings,
+                title=title,
+            )
+            for title, images in parts.items()
+        ]
+        return found[0], found[1] if len(found) == 2 else {}
 
     def predict(
         self, image: Image.Image, methods: Sequence[str] | None = None
