@@ -26,7 +26,7 @@ from .errors import ZS3Error
 from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES, run_name
 
 __all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES", "run_name"]
-SCHEMA = 3  # of run records
+SCHEMA = 4
 
 
 # ---- files --------------------------------------------------------------------------------------

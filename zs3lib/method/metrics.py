@@ -93,12 +93,14 @@ def operating_point(
         at_offsets: confusion matrices on the validation images at each of `OFFSETS`, (n, C, C).
         tuning: the same on images that an offset is chosen on; None where there are none.
 
-    Returns: "curve", {"seen_miou", "unseen_miou": percent at each of `OFFSETS`}; "area" under it,
-        in percent of a square of 100 by 100; "offset" with the best hIoU on `tuning`, and
-        "best_hiou", what it gives on the validation images (both None without `tuning`).
+    Returns: "curve", {"seen_miou", "unseen_miou": percent at each of `OFFSETS`, "offset": these,
+        None for the ends}; "area" under it, in percent of a square of 100 by 100; "offset" with the
+        best hIoU on `tuning`, and "best_hiou", what it gives on the validation images (both None
+        without `tuning`).
     """
     rows = [scores(confusion, split) for confusion in at_offsets]
     curve = {name: [row[name] for row in rows] for name in ("seen_miou", "unseen_miou")}
+    curve["offset"] = [offset if math.isfinite(offset) else None for offset in OFFSETS]
     # from seen classes alone to unseen ones alone: seen mIoU falls
     area = -torch.trapezoid(*(torch.tensor(curve[name]) for name in ("unseen_miou", "seen_miou")))
     best = None

@@ -17,6 +17,7 @@ from .diagnose import projections as projections
 from .method import Cloud as Cloud
 from .method import Panel as Panel
 from .method import plane as plane
+from .operating import operating_curves as operating_curves
 from .pictures import VOID_COLOUR as VOID_COLOUR
 from .pictures import colorize as colorize
 from .pictures import qualitative as qualitative

@@ -1,0 +1,71 @@
+"""Methods apart from their operating point: the curve between seen and unseen mIoU.
+
+An unseen weight, or an offset added to the unseen logits, moves every method along one curve. Two
+methods at two places of it differ in hIoU though neither knows more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..classes import DATASETS
+from ..method.methods import METHODS
+from ..storage import write_texts
+from . import formats
+
+ABOUT = (
+    "Percent, mean over seeds ± sample standard deviation. hIoU: as trained. Best hIoU: with an "
+    "offset added to the logits of unseen classes; it is chosen on a tenth of the training images. "
+    "Area: under the curve of unseen over seen mIoU that all offsets give, in percent of the "
+    "square; it does not depend on where a method stands on its curve."
+)
+
+
+def curves(runs: list[dict]) -> pd.DataFrame:
+    """The curve of each method of each run, in the order of the offsets, percent.
+
+    Returns: columns dataset, k, seed, method, offset (NaN at the ends), seen_miou, unseen_miou.
+    """
+    parts = []
+    for run in runs:
+        for method, result in run["methods"].items():
+            part = pd.DataFrame(result["curve"], dtype=float)
+            row = {"dataset": run["dataset"], "k": run["k"], "seed": run["seed"]}
+            parts.append(part.assign(**row, method=method))
+    columns = ["dataset", "k", "seed", "method", "offset", "seen_miou", "unseen_miou"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def points(runs: list[dict]) -> pd.DataFrame:
+    """Mean over seeds, percent: rows (Dataset, K, Model), columns hIoU, Best hIoU, Area."""
+    rows = []
+    for run in runs:
+        for method, result in run["methods"].items():
+            rows.append(
+                {
+                    "Dataset": DATASETS[run["dataset"]].title,
+                    "K": run["k"],
+                    "Model": METHODS[method].title,
+                    "hIoU": result["metrics"]["hiou"],
+                    "Best hIoU": result["best_hiou"],
+                    "Area": result["area"],
+                }
+            )
+    groups = pd.DataFrame(rows).groupby(["Dataset", "K", "Model"], sort=False)
+    cells = groups.mean().map("{:.1f}".format)
+    if groups.size().max() > 1:
+        cells = cells + groups.std().map(" ± {:.1f}".format)
+    return cells.replace(r"nan.*", "-", regex=True)
+
+
+def write(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
+    """Write `<out>/<profile>/operating.{md,csv}`; returns the paths."""
+    table = points(runs).reset_index()
+    heading = f"# Methods apart from their operating point, profile {profile}"
+    files = {
+        "operating.md": formats.page(heading, ABOUT, table),
+        "operating.csv": curves(runs).to_csv(index=False, float_format="%.4f"),
+    }
+    return write_texts(Path(out, profile), files)
