@@ -29,6 +29,7 @@ from zs3lib import Settings, storage
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import OFFSETS, operating_point, scores
 from zs3lib.method.stage2 import Trainer
+from zs3lib.results import formats
 from zs3lib.results.paper import published
 from zs3lib.run import Run
 from zs3lib.seeds import stream
@@ -167,13 +168,13 @@ def main() -> None:
     commits = {str(part["git"]["commit"])[:10] for part in done}
     minutes = sum(part["minutes"] for part in done)
     note = f"{rows.seed.nunique()} seed(s); commit {', '.join(commits)}; {minutes:.0f} minutes."
-    text = table(rows).to_markdown(index=False)
-    out.with_suffix(".md").write_text(
-        "# Which reading gives the published shape?\n\nZS3Net on VOC's official val split with the "
-        "lite network, percent; mean ± standard deviation over seeds. `share sure`: generated\n"
-        f"unseen features that are classified correctly with confidence > {SURE}. {note}\n\n"
-        f"{text}\n"
+    about = (
+        "ZS3Net on VOC's official val split with the lite network, percent; mean ± standard "
+        "deviation over seeds. `share sure`: generated unseen features that are classified "
+        f"correctly with confidence > {SURE}. {note}"
     )
+    heading = "# Which reading gives the published shape?"
+    out.with_suffix(".md").write_text(formats.page(heading, about, table(rows)))
     draw(rows, storage.FIGURES / "lite" / "readings.png")
 
 
