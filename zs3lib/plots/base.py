@@ -17,35 +17,31 @@ UNSEEN_COLOUR = sns.color_palette("colorblind")[3]
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], style="whitegrid", **options):
-    """A Figure of `size` (width, height) in inches and its axes, (rows, columns).
-
-    It is at once closed to pyplot: a notebook shows the figure that a cell ends with, and pyplot
-    does not show it a second time.
-    """
+    """A Figure of `size` (width, height) in inches and its axes, (rows, columns)."""
     options |= {"figsize": size, "layout": "constrained", "squeeze": False}
     with sns.axes_style(style):
         fig, axes = plt.subplots(rows, columns, **options)
-    plt.close(fig)
+    plt.close(fig)  # a notebook shows the figure that a cell ends with: once is enough
     return fig, axes
 
 
-def legend(fig: Figure, **options) -> None:
+def legend(fig: Figure) -> None:
     """One legend below all axes in place of their own, each label once."""
     entries = {}
     for ax in fig.axes:
-        entries |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels())}
+        handles, labels = ax.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles))
         if ax.get_legend():
             ax.get_legend().remove()
-    entries.pop("", None)
-    room = fig.get_figwidth() / (0.5 + 0.085 * max(map(len, entries), default=0))
-    columns = max(1, min(len(entries), int(room)))
-    look = {"loc": "outside lower center", "frameon": False, "ncols": columns} | options
-    fig.legend(entries.values(), entries, **look)
+    width = 0.5 + 0.085 * max(map(len, entries))  # of an entry, in inches
+    columns = max(1, int(fig.get_figwidth() / width))
+    place = {"loc": "outside lower center", "frameon": False, "ncols": columns}
+    fig.legend(entries.values(), entries, **place)
 
 
 def mark(name: str, unseen: Iterable[str]) -> str:
     """A class name as the figures print it: unseen ones carry a star."""
-    return f"★ {name}" if name in set(unseen) else name
+    return f"★ {name}" if name in unseen else name
 
 
 def method_title(method: str) -> str:
@@ -54,10 +50,8 @@ def method_title(method: str) -> str:
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """The colour of each method, given by name, title or table row; the same in every figure."""
-    known = {}
-    for method in METHODS.values():
-        known |= dict.fromkeys((method.name, method.title, *method.rows.values()), method.colour)
+    """The colour of each method, given by name or title; the same in every figure."""
+    known = {name: m.colour for m in METHODS.values() for name in (m.name, m.title)}
     return {method: known.get(method, "0.5") for method in methods}
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from ..classes import DATASETS
-from ..errors import ZS3Error
-from .base import figure, legend, mark, method_colours, method_title
+from .base import figure, legend, method_colours, method_title
 
-QUANTITIES = {  # what a training history may hold, with the panel's title and unit
+QUANTITIES = {  # of a training history, with the panel's title and unit
     "generator": ("Generator on seen classes", "MMD (Eq. 1)"),
     "classifier": ("Classifier", "cross-entropy (nats)"),
     "recursion": ("Recursion on unseen classes", "ZS-MMD (Eq. 2)"),
@@ -25,28 +24,25 @@ LOOKS = ("o-", "s--", "^:", "D-.")  # told apart where they lie on one another, 
 def loss_curves(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """One panel per quantity, one line per method; history is {method: {quantity: epoch means}}.
 
-    NaN or None (an epoch without a step, as in the warm-up) leaves a gap; a quantity that nobody
-    has leaves no panel.
+    None (an epoch without a step, as in the warm-up) leaves a gap; a quantity that nobody has
+    leaves no panel.
     """
-    series = {}
-    for method, quantities in history.items():
-        for quantity, values in quantities.items():
-            values = pd.Series(values, range(1, len(values) + 1), dtype=float)
-            if values.notna().any():
-                series.setdefault(quantity, {})[method_title(method)] = values
-    if not series:
-        raise ZS3Error("the training history holds no finite number to draw")
-    looks = dict(zip(map(method_title, history), LOOKS * len(history)))
-    fig, axes = figure(1, len(series), (3.4 * len(series), 3.2), sharex=True)
-    shown = sorted(series, key=[*QUANTITIES, *series].index)
-    for ax, quantity in zip(axes[0], shown):
-        heading, unit = QUANTITIES.get(quantity, (quantity, ""))
-        frame = pd.DataFrame(series[quantity])
+    titles = {method: method_title(method) for method in history}
+    looks = dict(zip(titles.values(), LOOKS * len(history)))
+    panels = {}
+    for quantity in QUANTITIES:
+        values = {titles[m]: pd.Series(history[m].get(quantity), dtype=float) for m in history}
+        panels[quantity] = pd.DataFrame(values).dropna(axis=1, how="all")
+    panels = {quantity: frame for quantity, frame in panels.items() if frame.size}
+    fig, axes = figure(1, len(panels), (3.4 * len(panels), 3.2), sharex=True)
+    for ax, (quantity, frame) in zip(axes[0], panels.items()):
+        heading, unit = QUANTITIES[quantity]
+        frame.index += 1
         frame.plot(ax=ax, style=looks, color=method_colours(frame), ms=5)
         ax.set(title=heading, xlabel="epoch", ylabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if quantity == "q":
-            ax.set_ylim(0, 1.1 * frame.max(axis=None))
+            ax.set_ylim(bottom=0)
     legend(fig)
     return fig
 
@@ -56,19 +52,17 @@ def per_class_iou(methods: Mapping[str, Mapping[str, float]], unseen: Sequence[s
 
     The first panel holds the unseen classes, starred; the seen ones follow, at most 20 to a panel.
     """
-    frame = pd.DataFrame(methods).rename(columns=method_title).rename_axis("class")
-    hidden = frame.index.isin(list(unseen))
-    seen = np.array_split(frame.index[~hidden], -(-(~hidden).sum() // 20))
-    panels = [("Unseen classes", frame.index[hidden]), *(("Seen classes", part) for part in seen)]
-    rows = max(len(names) for _, names in panels)
+    frame = pd.DataFrame(methods).rename(columns=method_title)
+    seen = frame.drop(list(unseen))
+    panels = [frame.loc[list(unseen)].rename(lambda name: f"★ {name}")]
+    panels += [seen[i : i + 20] for i in range(0, len(seen), 20)]
+    rows = max(map(len, panels))
     height = max(3.0, 0.13 * (len(methods) + 0.8) * rows + 1.2)
     fig, axes = figure(1, len(panels), (3.8 * len(panels), height), sharex=True)
-    look = {"palette": method_colours(frame), "saturation": 1}
-    for ax, (heading, names) in zip(axes[0], panels):
-        part = frame.loc[names].rename(lambda name: mark(name, unseen)).reset_index()
-        part = part.melt("class", var_name="method", value_name="IoU (%)")
-        sns.barplot(part, y="class", x="IoU (%)", hue="method", ax=ax, **look)
-        ax.set(title=heading, ylabel="", ylim=(rows - 0.5, -0.5))  # bars of one height everywhere
+    for ax, part in zip(axes[0], panels):
+        part.plot.barh(ax=ax, color=method_colours(frame), width=0.8, xlabel="IoU (%)")
+        ax.set(title="Seen classes", ylim=(rows - 0.5, -0.5))  # bars of one height everywhere
+    axes[0, 0].set_title("Unseen classes")
     legend(fig)
     return fig
 
@@ -78,19 +72,15 @@ def hiou_over_k(frame: pd.DataFrame) -> Figure:
 
     frame: columns "dataset", "k", "model", "source" ("measured" or "published") and "hiou".
     """
-    datasets = list(dict.fromkeys(frame["dataset"]))
-    models = list(dict.fromkeys(frame["model"]))
-    fig, axes = figure(1, len(datasets), (4.2 * len(datasets), 3.6))
-    what = {"x": "k", "y": "hiou", "hue": "model", "style": "source", "hue_order": models}
-    what |= {"style_order": ["measured", "published"], "markers": ["o", "s"]}
+    titles = {name: dataset.title for name, dataset in DATASETS.items()}
+    what = {"x": "k", "y": "hiou", "hue": "model", "style": "source", "col": "dataset"}
+    look = {"style_order": ["measured", "published"], "markers": True, "height": 3.6}
     bars = {"errorbar": "sd", "err_style": "bars", "err_kws": {"capsize": 3}}
-    for ax, dataset in zip(axes[0], datasets):
-        part = frame[frame["dataset"] == dataset]
-        last = dataset == datasets[-1]
-        sns.lineplot(part, palette=method_colours(models), ax=ax, legend=last, **what, **bars)
-        title = DATASETS[dataset].title if dataset in DATASETS else dataset
-        ax.set(title=title, xlabel="K, number of unseen classes", ylabel="hIoU (%)")
-        ax.set(xticks=sorted(set(frame["k"])))
-        ax.set_ylim(bottom=0)
-    sns.move_legend(axes[0, -1], "upper left", bbox_to_anchor=(1, 1), frameon=False)
-    return fig
+    frame = frame.assign(dataset=frame["dataset"].replace(titles))
+    palette = method_colours(frame["model"].unique())
+    with sns.axes_style("whitegrid"):
+        grid = sns.relplot(frame, kind="line", palette=palette, **what, **look, **bars)
+    grid.set_titles("{col_name}").set_axis_labels("K, number of unseen classes", "hIoU (%)")
+    grid.set(ylim=(0, None), xticks=sorted(set(frame["k"])))
+    plt.close(grid.figure)
+    return grid.figure
