@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import seaborn as sns
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from .base import SEEN_COLOUR, figure, legend
+from .base import figure, legend
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Cloud:
 
     points: np.ndarray
     label: str
-    colour: object = SEEN_COLOUR
+    colour: str
     marker: str = "o"
     size: float = 22
     hollow: bool = False
@@ -41,7 +41,7 @@ class Panel:
     arrows: tuple[np.ndarray, np.ndarray] | None = None
     height: Callable[[np.ndarray], np.ndarray] | None = None
     regions: Callable[[np.ndarray], np.ndarray] | None = None
-    region_colours: Sequence = field(default_factory=list)
+    region_colours: Sequence[str] = ()
 
 
 def plane(
@@ -60,18 +60,15 @@ def plane(
     """
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
-    width = {1: 5.0, 2: 3.9, 3: 3.3}.get(columns, 2.7)
+    width = (5.0, 3.9, 3.3, 2.7)[columns - 1]
     height = width * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.2
     size = (width * columns + 0.3, height * lines + 1)
     fig, axes = figure(lines, columns, size, sharex=True, sharey=True)
-    lengths = [np.linalg.norm(p.arrows[1], axis=1).max() for p in panels if p.arrows is not None]
-    scale = arrow / (max(lengths, default=0) or 1)
-    for ax in axes.flat[len(panels) :]:
-        ax.axis("off")
+    lengths = [np.linalg.norm(p.arrows[1], axis=1).max() for p in panels if p.arrows]
     for ax, panel in zip(axes.flat, panels):
         ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         ax.set_title(panel.title, fontsize=10)
-        _draw(ax, panel, scale)
+        _draw(ax, panel, arrow / max(lengths, default=1))
     for ax in axes[-1]:
         ax.set_xlabel("feature 1")
     for ax in axes[:, 0]:
@@ -84,11 +81,11 @@ def plane(
 def _draw(ax, panel: Panel, scale: float) -> None:
     x, y = np.meshgrid(np.linspace(*ax.get_xlim(), 81), np.linspace(*ax.get_ylim(), 81))
     grid = np.stack([x.ravel(), y.ravel()], axis=1)
-    if panel.height is not None:
+    if panel.height:
         z = np.asarray(panel.height(grid)).reshape(x.shape)
         levels = np.linspace(-1, 1, 16) * np.abs(z).max()
         ax.contourf(x, y, z, levels=levels, cmap="PRGn", alpha=0.6, zorder=0)
-    if panel.regions is not None:
+    if panel.regions:
         z = np.asarray(panel.regions(grid)).reshape(x.shape)
         colours = ListedColormap([sns.light_palette(c, 8)[2] for c in panel.region_colours])
         ax.pcolormesh(x, y, z, cmap=colours, vmin=-0.5, vmax=colours.N - 0.5, zorder=0)
@@ -97,8 +94,8 @@ def _draw(ax, panel: Panel, scale: float) -> None:
         if cloud.hollow:
             look = {"facecolor": "none", "edgecolor": cloud.colour, "linewidth": 1.2}
         look |= {"s": cloud.size, "marker": cloud.marker, "label": cloud.label}
-        ax.scatter(*np.asarray(cloud.points).T, zorder=2, **look)
-    if panel.arrows is not None:
-        where, way = map(np.asarray, panel.arrows)
+        ax.scatter(*np.transpose(cloud.points), zorder=2, **look)
+    if panel.arrows:
+        where, way = np.transpose(panel.arrows, (0, 2, 1))
         look = {"angles": "xy", "scale_units": "xy", "width": 0.006, "color": "0.15"}
-        ax.quiver(*where.T, *(scale * way).T, scale=1, zorder=3, **look)
+        ax.quiver(*where, *(scale * way), scale=1, zorder=3, **look)
