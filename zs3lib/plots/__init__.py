@@ -1,14 +1,11 @@
 """The notebooks' figures, from arrays and frames; each function returns a matplotlib Figure."""
 
-from ..classes import voc_palette as voc_palette
-from .base import mark as mark
 from .base import method_colours as method_colours
 from .base import method_title as method_title
 from .base import save as save
 from .dataset import class_frequencies as class_frequencies
-from .dataset import image_sizes as image_sizes
 from .dataset import images_left as images_left
-from .dataset import seen_and_unseen as seen_and_unseen
+from .dataset import object_pixels as object_pixels
 from .dataset import similarity_clusters as similarity_clusters
 from .diagnose import confidence_histograms as confidence_histograms
 from .diagnose import confusion_heatmaps as confusion_heatmaps
@@ -18,8 +15,6 @@ from .method import Cloud as Cloud
 from .method import Panel as Panel
 from .method import plane as plane
 from .operating import operating_curves as operating_curves
-from .pictures import VOID_COLOUR as VOID_COLOUR
-from .pictures import colorize as colorize
 from .pictures import qualitative as qualitative
 from .pictures import show_samples as show_samples
 from .scores import hiou_over_k as hiou_over_k
