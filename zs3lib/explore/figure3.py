@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from ..classes import Split
-from ..data.segmentation import SegmentationData
 from ..errors import ZS3Error
 from ..finished import open_run
 from ..method.methods import METHODS
@@ -28,26 +27,26 @@ def choose(counts: np.ndarray, parts: Split, count: int) -> list[int]:
     `counts` as of `pixel_counts`; a class is shown from VISIBLE of an image's pixels on.
     """
     visible = counts[:, :-1] >= VISIBLE * counts.sum(1, keepdims=True)
-    unseen = visible[:, list(parts.unseen)]
-    if not unseen.any():
-        unseen = visible
+    wanted = visible[:, list(parts.unseen)]
+    if not wanted.any():
+        wanted = visible
+    shown = {i: set(np.flatnonzero(row)) for i, row in enumerate(wanted) if row.any()}
     both = visible[:, [c for c in parts.seen if c]].any(1)
     chosen: list[int] = []
-    left = unseen.any(0)
-    while len(chosen) < min(count, int(unseen.any(1).sum())):
-        unused = ~np.isin(np.arange(len(counts)), chosen)
-        if not (unseen & left)[unused].any():
-            left = unseen.any(0)
-        new = (unseen & left).sum(1) * unused
-        chosen.append(int(np.argmax(new + len(left) * both * (new > 0))))
-        left = left & ~unseen[chosen[-1]]
+    left: set[int] = set()
+    while shown and len(chosen) < count:
+        if not any(classes & left for classes in shown.values()):
+            left = set(np.flatnonzero(wanted.any(0)))
+        new = {i: len(classes & left) for i, classes in shown.items()}
+        chosen.append(max(new, key=lambda i: (new[i] > 0 and both[i], new[i])))
+        left = left - shown.pop(chosen[-1])
     return chosen
 
 
 def examples(
     run_folder: Path,
     *,
-    images: str | Sequence[str] | None = None,
+    images: str | None = None,
     count: int = 6,
     data_root: str | None = None,
     device: str | None = None,
@@ -55,8 +54,7 @@ def examples(
     """Rows for `plots.qualitative` from a finished run `runs/<profile>/<dataset>-k<K>-s<seed>`.
 
     Arguments:
-        images: ids of validation images, comma-separated or listed; None: `count` images by the
-            rule of `choose`.
+        images: ids of validation images, comma-separated; None: `count` by the rule of `choose`.
         data_root, device: in place of those of the run's record.
 
     Returns: for each image "id", "Input" (H, W, 3) uint8, and label maps "Ground truth", "ZS3Net",
@@ -66,43 +64,28 @@ def examples(
     """
     run = open_run(run_folder, methods=SHOWN, data_root=data_root, device=device)
     data = run.open_data("val")
-    wanted = _indices(data, images) if images else choose(pixel_counts(data), run.split, count)
+    if images:
+        # papermill reads 2007_0033 as the number 20070033
+        position = {name.replace("_", ""): i for i, name in enumerate(data.ids)}
+        asked = str(images).replace(",", " ").replace("_", "").split()
+        if unknown := [name for name in asked if name not in position]:
+            raise ZS3Error(f"no validation image '{unknown[0]}': ids look like {data.ids[0]}")
+        wanted = [position[name] for name in asked]
+    else:
+        wanted = choose(pixel_counts(data), run.split, count)
     rows = []
     for i in wanted:
         image, labels = data.load(i)
-        found = {METHODS[name].title: p for name, p in run.predict(image, SHOWN).items()}
         row = {"id": data.ids[i], "Input": np.asarray(image), "Ground truth": labels}
-        rows.append(row | found)
+        found = run.predict(image, SHOWN)
+        rows.append(row | {METHODS[name].title: found[name] for name in SHOWN})
     return rows, run.split
-
-
-def _indices(data: SegmentationData, images: str | Sequence[str]) -> list[int]:
-    listed = images.replace(",", " ").split() if isinstance(images, str) else np.atleast_1d(images)
-    # papermill reads 2007_0033 as the number 20070033
-    position = {known.replace("_", ""): i for i, known in enumerate(data.ids)}
-    asked = [str(image) for image in listed]
-    if unknown := [image for image in asked if image.replace("_", "") not in position]:
-        raise ZS3Error(f"no validation image '{unknown[0]}': ids look like {data.ids[0]}")
-    return [position[image.replace("_", "")] for image in asked]
 
 
 def present(rows: Sequence[dict], parts: Split) -> pd.DataFrame:
     """The classes in the ground truth of each image: columns "unseen" and "seen"."""
-
-    def named(classes: Sequence[int]) -> list[str]:
-        found = [[c for c in classes if (row["Ground truth"] == c).any()] for row in rows]
-        return [", ".join(parts.names[c] for c in listed) for listed in found]
-
-    ids = pd.Index([row["id"] for row in rows], name="image")
-    return pd.DataFrame({"unseen": named(parts.unseen), "seen": named(parts.seen)}, ids)
-
-
-def accuracy(rows: Sequence[dict], parts: Split) -> pd.DataFrame:
-    """Percent of these images' seen and unseen pixels, without void, that each model gets right."""
-    titles = [METHODS[name].title for name in SHOWN]
-    columns = ["Ground truth", *titles]
-    pixels = {name: np.concatenate([row[name].ravel() for row in rows]) for name in columns}
-    pixels = pd.DataFrame(pixels)
-    kinds = dict.fromkeys(parts.seen, "Seen") | dict.fromkeys(parts.unseen, "Unseen")
-    right = pixels[titles].eq(pixels["Ground truth"], axis=0)
-    return 100 * right.groupby(pixels["Ground truth"].map(kinds)).mean().T
+    table = pd.DataFrame(index=pd.Index([row["id"] for row in rows], name="image"))
+    for kind, classes in {"unseen": parts.unseen, "seen": parts.seen}.items():
+        shown = [np.intersect1d(row["Ground truth"], classes) for row in rows]
+        table[kind] = [", ".join(parts.names[c] for c in found) for found in shown]
+    return table

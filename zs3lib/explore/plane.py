@@ -46,55 +46,42 @@ def real_features(c: int, n: int, *, seed: int = 0) -> Tensor:
     return centre + SPREAD * (1.3 * draw[:, :1] * long + 0.6 * draw[:, 1:] * wide)
 
 
-class Images:
-    """Batches for `Trainer`, as a `FeatureCache` gives them: n images of 8 x 8 cells.
+def images(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """n images of 8 x 8 cells: features (n, 8, 8, 2) float32 and labels (n, 8, 8) uint8.
 
-    Background above, one object at the lower left and another at the lower right. Every class but
-    background is in as many images as any other. Unseen objects are in some, with their true
-    features: no method that uses a generator looks at those.
-
-    Attributes:
-        features: (n, 8, 8, 2) float32, the real feature of every cell; labels: (n, 8, 8) uint8.
+    Background above, one object at the lower left and another at the lower right. Unseen objects
+    have their true features: no method that uses a generator looks at those.
     """
-
-    def __init__(self, n: int = 24, *, batch_size: int = 4, seed: int = 0):
-        objects = len(WORDS) - 1
-        self.seed = seed
-        self.batch_size = batch_size
-        self.batches = -(-n // batch_size)
-        self.labels = torch.zeros(n, 8, 8, dtype=torch.uint8)
-        for i in range(n):
-            self.labels[i, 4:, :4] = 1 + i % objects
-            self.labels[i, 4:, 4:] = 1 + (i // objects + 2 * i) % objects
-        self.features = torch.zeros(n, 8, 8, 2)
-        for c in range(len(WORDS)):
-            cells = self.labels == c
-            self.features[cells] = real_features(c, int(cells.sum()), seed=seed)
-
-    def epoch(self, epoch: int):
-        """The batches of an epoch: (features (B, 8, 8, 2), labels (B, 8, 8))."""
-        random = torch.Generator().manual_seed(stream(self.seed, 22, epoch))
-        for rows in torch.randperm(len(self.labels), generator=random).split(self.batch_size):
-            yield self.features[rows], self.labels[rows]
+    objects = len(WORDS) - 1
+    labels = torch.zeros(n, 8, 8, dtype=torch.uint8)
+    for i in range(n):
+        labels[i, 4:, :4] = 1 + i % objects
+        labels[i, 4:, 4:] = 1 + (i // objects + 2 * i) % objects
+    features = torch.zeros(n, 8, 8, 2)
+    for c in range(len(WORDS)):
+        features[labels == c] = real_features(c, int((labels == c).sum()), seed=seed)
+    return features, labels
 
 
-def train(
-    method: str, images: Images, settings, epochs: range, start: Trainer | None = None
-) -> Trainer:
+def train(method: str, data, settings, epochs: range, start: Trainer | None = None) -> Trainer:
     """Train one method as stage 2 does, without history and checkpoints.
 
     Arguments:
-        settings: a `zs3lib.Settings` with `feature_dim` 2.
+        data: what `images` returns; settings: a `zs3lib.Settings` with `feature_dim` 2.
         epochs: which ones; start: the trainer that went before, which stays as it is.
     """
-    steps = settings.stage2_epochs * images.batches
+    features, labels = data
+    batches = -(-len(labels) // settings.batch_size)
+    steps = settings.stage2_epochs * batches
     trainer = Trainer(METHODS[method], words(), split(), settings, steps=steps)
     if start:
         trainer.load_state_dict(start.state_dict())
     for epoch in epochs:
         trainer.recursing = trainer.method.recursive and epoch >= settings.warmup_epochs
-        for n, (features, labels) in enumerate(images.epoch(epoch)):
+        torch.manual_seed(stream(settings.seed, 22, epoch))
+        order = torch.randperm(len(labels))
+        for n, rows in enumerate(order.split(settings.batch_size)):
             torch.manual_seed(stream(settings.seed, 21, epoch, n))
-            trainer.step(trainer.batch(features, labels))
+            trainer.step(trainer.batch(features[rows], labels[rows]))
     trainer.head.eval()
     return trainer

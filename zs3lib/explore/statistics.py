@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from ..classes import DATASETS, PAPER_KS, VOID, Split, split
 from ..data.segmentation import SegmentationData
@@ -21,67 +20,50 @@ def pixel_counts(data: SegmentationData) -> np.ndarray:
 
 def unseen_from(dataset: str) -> pd.Series:
     """The smallest of the paper's K at which each class is unseen; 0 for one that never is."""
-    order = DATASETS[dataset].unseen_order
-    ks = {name: next((k for k in PAPER_KS if i < k), 0) for i, name in enumerate(order)}
-    names = DATASETS[dataset].classes
-    return pd.Series([ks.get(name, 0) for name in names], names, name="unseen from K")
+    ks = pd.Series(0, DATASETS[dataset].classes, name="unseen from K")
+    for k in reversed(PAPER_KS):
+        ks[list(DATASETS[dataset].unseen_order[:k])] = k
+    return ks
 
 
 def class_frequency(counts: np.ndarray, dataset: str) -> pd.DataFrame:
     """Per class: images that hold it, their share of all, its share of labelled pixels (percent).
 
-    `counts` is what `pixel_counts` returns; `attrs["total"]` is the number of images.
+    `counts` is what `pixel_counts` returns.
     """
     known = counts[:, :-1]
-    images = (known > 0).sum(0)
-    frame = pd.DataFrame({"images": images}, pd.Index(DATASETS[dataset].classes, name="class"))
-    frame["images (%)"] = 100 * images / len(counts)
+    frame = pd.DataFrame({"images": (known > 0).sum(0)}, list(DATASETS[dataset].classes))
+    frame["images (%)"] = 100 * frame["images"] / len(counts)
     frame["pixels (%)"] = 100 * known.sum(0) / known.sum()
-    frame = frame.join(unseen_from(dataset))
-    frame.attrs["total"] = len(counts)
-    return frame
+    return frame.join(unseen_from(dataset)).rename_axis("class")
 
 
-def left_for_stage1(
-    counts: np.ndarray, dataset: str, ks: Iterable[int] = PAPER_KS
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def left_for_stage1(counts: np.ndarray, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What stage 1 may learn from at each K: the images without any pixel of an unseen class.
 
     Returns: one row per K with images and labelled pixels (millions), in numbers and as percent of
-    all, and the seen and the unseen classes' shares of all labelled pixels besides background; and
-    the images left that hold each class, (C, K), NaN where the class is unseen.
+    all, and of all labelled pixels besides background the unseen classes' share and the share that
+    is left; and the images left that hold each class, (C, K), NaN where the class is unseen.
     """
     known = counts[:, :-1]
     objects = known[:, 1:].sum()
     rows = {}
     per_class = {}
-    for k in (k for k in ks if k <= len(DATASETS[dataset].unseen_order)):
+    for k in (k for k in PAPER_KS if k <= len(DATASETS[dataset].unseen_order)):
         parts = split(dataset, k)
-        unseen = list(parts.unseen)
-        left = known[known[:, unseen].sum(1) == 0]
-        hidden = 100 * known[:, unseen].sum() / objects
+        hidden = known[:, list(parts.unseen)]
+        left = known[hidden.sum(1) == 0]
         rows[k] = {
             "images": len(left),
             "images (%)": 100 * len(left) / len(known),
             "pixels (millions)": left.sum() / 1e6,
             "pixels (%)": 100 * left.sum() / known.sum(),
-            "object pixels seen (%)": 100 - hidden,
-            "object pixels unseen (%)": hidden,
+            "object pixels unseen (%)": 100 * hidden.sum() / objects,
             "object pixels left (%)": 100 * left[:, 1:].sum() / objects,
         }
         per_class[k] = pd.Series((left > 0).sum(0), parts.names, dtype=float)
-        per_class[k].iloc[unseen] = np.nan
+        per_class[k][list(parts.unseen_names)] = np.nan
     return pd.DataFrame(rows).T.rename_axis("K"), pd.DataFrame(per_class).rename_axis("K", axis=1)
-
-
-def image_sizes(data: SegmentationData) -> pd.DataFrame:
-    """Width and height of every image in pixels, and width / height; from the files' headers."""
-    sizes = []
-    for path in data.images:
-        with Image.open(path) as image:
-            sizes.append(image.size)
-    frame = pd.DataFrame(sizes, columns=["width", "height"], index=data.ids)
-    return frame.assign(aspect=frame["width"] / frame["height"])
 
 
 def cosine_similarity(vectors, names: Sequence[str]) -> pd.DataFrame:
