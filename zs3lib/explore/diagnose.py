@@ -6,6 +6,7 @@ Everything is computed from a finished run and its validation images; nothing is
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.augment import validation_input
-from ..errors import ZS3Error
 from ..finished import FinishedRun
 from ..method.features import cell_labels, extract
 from ..method.generator import Head
@@ -24,15 +24,12 @@ from .statistics import cosine_similarity, nearest_seen
 
 METHODS = ("zs3net", "ours")
 PER_IMAGE = 25  # feature cells of a class from one image at most: it is seen in several images
-RECOGNISED = 50.0  # percent, see `reasons`
-FOUND = 25.0
+RECOGNISED, FOUND = 50.0, 25.0  # percent, see `reasons`
 
 Features = Mapping[int, Tensor]  # class index -> its features, (n, F) float32
 
 
-def real_features(
-    run: FinishedRun, *, per_class: int = 200, images: int = 300, seed: int = 0
-) -> dict[int, Tensor]:
+def real_features(run: FinishedRun, *, per_class: int, images: int) -> dict[int, Tensor]:
     """Features of validation pixels by class, {class: (n, F) float32}, n <= `per_class`.
 
     Images are taken in a random order, at most PER_IMAGE feature cells of a class from each, until
@@ -40,11 +37,11 @@ def real_features(
     class of the pixel at its centre.
     """
     data = run.open_data("val")
-    rng = np.random.default_rng(seed)
-    found: dict[int, list[Tensor]] = {c: [] for c in np.flatnonzero(data.presence.any(0)).tolist()}
-    missing = dict.fromkeys(found, per_class)
+    rng = np.random.default_rng(0)
+    found = defaultdict(list)
     for i in tqdm(rng.permutation(len(data))[:images], desc="real features", unit="image"):
-        useful = [c for c in found if data.presence[i, c] and missing[c] > 0]
+        shown = np.flatnonzero(data.presence[i]).tolist()
+        useful = [c for c in shown if sum(map(len, found[c])) < per_class]
         if not useful:
             continue
         image, labels = data.load(i)
@@ -53,27 +50,24 @@ def real_features(
         cells = cell_labels(torch.from_numpy(labels)[None], features.shape[:2])[0]
         for c in useful:
             rows = features[cells == c]
-            drawn = rng.permutation(len(rows))[: min(PER_IMAGE, missing[c])]
-            found[c].append(rows[drawn])
-            missing[c] -= len(drawn)
-    rows = {c: torch.cat(parts) for c, parts in found.items() if parts}
-    return {c: features for c, features in rows.items() if len(features) > 1}
+            found[c].append(rows[rng.permutation(len(rows))[:PER_IMAGE]])
+    features = {c: torch.cat(found[c])[:per_class] for c in sorted(found)}
+    return {c: rows for c, rows in features.items() if len(rows) > 1}
 
 
-def generated_features(head: Head, *, per_class: int = 200, seed: int = 0) -> dict[int, Tensor]:
+def generated_features(head: Head, *, per_class: int) -> dict[int, Tensor]:
     """Generated features of every class, {class: (per_class, F) float32}.
 
     With dropout, as the classifier learned from them.
     """
-    device = head.words.device
     head = copy.deepcopy(head).train()
-    with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         return {c: head.generate(c, per_class).cpu() for c in range(len(head.words))}
 
 
 def projected(run: FinishedRun, real: Features, generated: Mapping[str, Features]) -> pd.DataFrame:
-    """Features in the two directions in which real ones vary most (PCA), classes weighing alike.
+    """Features in the two directions in which real ones vary most (PCA).
 
     Arguments:
         generated: {method: features}.
@@ -81,32 +75,28 @@ def projected(run: FinishedRun, real: Features, generated: Mapping[str, Features
     Returns: columns "class", "source" ("real" or the method), "x", "y"; `attrs["explained"]`: the
     share of the real features' variance in x and y, percent.
     """
-    rows = torch.cat(list(real.values())).double()
-    weight = torch.cat([torch.full((len(x), 1), 1 / len(x)) for x in real.values()]).double()
-    weight /= len(real)
-    centre = (weight * rows).sum(0)
-    _, size, axes = torch.linalg.svd((rows - centre) * weight.sqrt(), full_matrices=False)
+    rows = torch.cat(list(real.values()))
+    centre = rows.mean(0)
+    _, size, axes = torch.linalg.svd(rows - centre, full_matrices=False)
     frames = []
     for source, features in {"real": real, **generated}.items():
         for c, x in features.items():
-            points = (x.double() - centre) @ axes[:2].T
-            frame = pd.DataFrame(points.numpy(), columns=["x", "y"])
+            frame = pd.DataFrame(((x - centre) @ axes[:2].T).numpy(), columns=["x", "y"])
             frames.append(frame.assign(source=source, **{"class": run.split.names[c]}))
     frame = pd.concat(frames, ignore_index=True)
-    share = 100 * size**2 / (size**2).sum()
-    frame.attrs["explained"] = tuple(share[:2].tolist())
+    frame.attrs["explained"] = (100 * size**2 / (size**2).sum())[:2].tolist()
     return frame
 
 
-def shown_classes(run: FinishedRun, method: str = "ours", good: int = 2) -> dict[str, str]:
-    """{class: "★ class: IoU"}: the `good` best seen classes besides background, to compare with,
-    then all unseen ones from best to worst.
+def shown_classes(run: FinishedRun) -> dict[str, str]:
+    """{class: "★ class: IoU of Ours"}: the two best seen classes besides background, to compare
+    with, then all unseen ones from best to worst.
     """
-    iou = pd.Series(_result(run, method)["per_class_iou"])[list(run.split.names)]
+    iou = pd.Series(run.record["methods"]["ours"]["per_class_iou"])
     hidden = list(run.split.unseen_names)
-    seen = iou.iloc[1:].drop(hidden).nlargest(good)
-    unseen = iou[hidden].sort_values(ascending=False, kind="stable")
+    seen = iou.drop([run.split.names[0], *hidden]).nlargest(2)
     titles = {name: f"{name}: {value:.0f} %" for name, value in seen.items()}
+    unseen = iou[hidden].sort_values(ascending=False)
     return titles | {name: f"★ {name}: {value:.0f} %" for name, value in unseen.items()}
 
 
@@ -116,9 +106,8 @@ def confusion(run: FinishedRun, method: str) -> pd.DataFrame:
     A class without pixels is NaN.
     """
     names = list(run.split.names)
-    counts = pd.DataFrame(_result(run, method)["confusion"], names, names)
-    total = counts.sum(axis=1)
-    return 100 * counts.div(total.where(total > 0), axis=0)
+    counts = pd.DataFrame(run.record["methods"][method]["confusion"], names, names)
+    return 100 * counts.div(counts.sum(axis=1), axis=0)
 
 
 def words_and_iou(run: FinishedRun, methods: Sequence[str] = METHODS) -> pd.DataFrame:
@@ -126,11 +115,11 @@ def words_and_iou(run: FinishedRun, methods: Sequence[str] = METHODS) -> pd.Data
 
     Columns: those of `statistics.nearest_seen`, "distance", 1 minus the cosine, and the methods.
     """
-    vectors = next(iter(run.heads.values())).words.cpu()
+    vectors = run.heads[methods[0]].words.cpu()
     table = nearest_seen(cosine_similarity(vectors, run.split.names), run.split)
     table["distance"] = 1 - table["similarity"]
     for method in methods:
-        table[method] = pd.Series(_result(run, method)["per_class_iou"])
+        table[method] = pd.Series(run.record["methods"][method]["per_class_iou"])
     return table.rename_axis("class")
 
 
@@ -140,14 +129,12 @@ def confidences(run: FinishedRun, method: str, features: Features) -> pd.DataFra
     """
     head = run.heads[method]
     names = np.array(run.split.names)
-    frames = []
-    for c, rows in features.items():
-        with torch.no_grad():
-            scores = head.classifier(rows.to(head.words.device)).softmax(1).cpu().max(1)
-        row = {"class": names[c], "unseen": c in run.split.unseen}
-        row |= {"predicted": names[scores.indices], "confidence": scores.values.numpy()}
-        frames.append(pd.DataFrame(row))
-    return pd.concat(frames, ignore_index=True)
+    classes = np.repeat(list(features), [len(rows) for rows in features.values()])
+    rows = torch.cat(list(features.values())).to(head.words.device)
+    with torch.no_grad():
+        scores = head.classifier(rows).softmax(1).cpu().max(1)
+    frame = pd.DataFrame({"class": names[classes], "unseen": np.isin(classes, run.split.unseen)})
+    return frame.assign(predicted=names[scores.indices], confidence=scores.values.numpy())
 
 
 def kept(run: FinishedRun, scored: pd.DataFrame) -> pd.Series:
@@ -158,49 +145,39 @@ def kept(run: FinishedRun, scored: pd.DataFrame) -> pd.Series:
     """
     right = (scored["predicted"] == scored["class"]) & (scored["confidence"] > run.settings.tau)
     share = right.groupby(scored["class"]).mean()
-    return run.settings.samples * share.reindex(list(run.split.unseen_names)).rename("Q")
+    return run.settings.samples * share.reindex(run.split.unseen_names)
 
 
 def reasons(run: FinishedRun, method: str, real: Features, generated: Features) -> pd.DataFrame:
     """One row per unseen class, from the lowest IoU to the highest.
 
-    Columns: "IoU", and "taken for", the class that most of its other pixels are given to, with
-    "share" of its pixels (percent); "nearest" and "similarity" of `words_and_iou`; "MMD" (Eq. 1's
-    root) and "mean distance" (Euclidean, between the means) of generated to real features;
-    "recognised": percent of generated features given to their class, and "found": of real ones;
-    "fails at", read from these two:
-        "telling words apart": fewer than half the generated features are recognised, so the
-            classifier never had a chance;
-        "generated unlike real": they are, but less than a quarter of the real ones: it learned
-            features that are not there.
+    Columns: "IoU"; "taken for", the class that most of its other pixels are given to, and their
+    "share" (percent); "nearest" and "similarity" of `words_and_iou`; "MMD" (Eq. 1's root) of
+    generated to real features; percent of generated features "recognised" as their class, and of
+    real ones "found"; "fails at", read from these two:
+        "telling words apart": fewer than RECOGNISED, the classifier never had a chance;
+        "generated unlike real": else fewer than FOUND, it learned features that are not there.
     A class without validation pixels has NaN.
     """
-    table = words_and_iou(run, [method]).rename(columns={method: "IoU"})
-    shares = confusion(run, method)
-    rows = {}
-    for c, name in zip(run.split.unseen, run.split.unseen_names):
-        others = shares.loc[name].drop(name).dropna()
-        row = {"taken for": "", "share": np.nan, "MMD": np.nan, "mean distance": np.nan}
-        if len(others):
-            row |= {"taken for": others.idxmax(), "share": others.max()}
-        if c in real:
-            row["MMD"] = float(mmd(real[c], generated[c]))
-            row["mean distance"] = float((real[c].mean(0) - generated[c].mean(0)).norm())
-        rows[name] = row
-    table = table.join(pd.DataFrame.from_dict(rows, orient="index"))
+    words = words_and_iou(run, [method])
+    names = run.split.names
+    lost = confusion(run, method).fillna(0) * (1 - np.eye(len(names)))
+    lost = lost.loc[words.index]
+    share = lost.max(axis=1)
+    apart = {names[c]: float(mmd(x, generated[c])) for c, x in real.items()}
+    columns = {
+        "IoU": words[method],
+        "taken for": lost.idxmax(axis=1).where(share > 0, ""),
+        "share": share,
+        "nearest": words["nearest"],
+        "similarity": words["similarity"],
+        "MMD": pd.Series(apart),
+    }
+    table = pd.DataFrame(columns, words.index)
     for column, features in {"recognised": generated, "found": real}.items():
         scored = confidences(run, method, features)
         right = scored["predicted"] == scored["class"]
         table[column] = 100 * right.groupby(scored["class"]).mean()
-    lost = np.where(table["found"] < FOUND, "generated unlike real", "")
-    table["fails at"] = np.where(table["recognised"] < RECOGNISED, "telling words apart", lost)
-    first = ["IoU", "taken for", "share"]
-    order = [*first, *table.columns.drop([*first, "distance"])]
-    return table[order].sort_values("IoU")
-
-
-def _result(run: FinishedRun, method: str) -> dict:
-    if not run.record:
-        remedy = "call its evaluate and save first, then open its folder"
-        raise ZS3Error(f"{run.name} has no record yet: {remedy}")
-    return run.record["methods"][method]
+    table["fails at"] = np.where(table["found"] < FOUND, "generated unlike real", "")
+    table.loc[table["recognised"] < RECOGNISED, "fails at"] = "telling words apart"
+    return table.sort_values("IoU")

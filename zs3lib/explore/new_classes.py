@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from ..classes import VOID
@@ -21,16 +21,78 @@ from ..errors import ZS3Error
 from ..finished import FinishedRun, open_run
 from ..method.features import extract, upsample
 from ..method.generator import Head
+from ..method.metrics import class_iou, confusion_matrix
 from ..method.stage1 import poly
-from .prediction import Prediction, open_picture
+from ..toy.attributes import EXTRA
 from .statistics import cosine_similarity
 
+LONGEST = 1024  # pixels; a photograph's probabilities would need gigabytes
 STEPS = 150  # of Adam
 SAMPLES = 32  # generated features of each class in a step
 RATE = 0.01
 # Of all new classes together, where a known one weighs 1. Real features are spread wider than
 # generated ones, and the known rows were fitted to real ones: at 1 they take nearly every pixel.
 WEIGHT = 60.0
+
+
+def open_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
+    """A picture as RGB, upright (EXIF) and at most LONGEST pixels long; ZS3Error if it is none."""
+    try:
+        if isinstance(image, np.ndarray):
+            picture = Image.fromarray(image)
+        elif isinstance(image, Image.Image):
+            picture = image.copy()
+        else:
+            picture = Image.open(Path(image).expanduser())
+        picture.thumbnail((LONGEST, LONGEST))  # a JPEG is read at a fraction of its size
+        return ImageOps.exif_transpose(picture).convert("RGB")
+    except (Image.DecompressionBombError, OSError, SyntaxError, TypeError, ValueError) as error:
+        name = image if isinstance(image, str | Path) else f"this {type(image).__name__}"
+        what = f"{name} cannot be read as a picture ({error})"
+        remedy = "give a JPEG or PNG file, scaled down if it is huge, or (H, W, 3) uint8 RGB"
+        raise ZS3Error(f"{what}: {remedy}") from error
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a `Segmenter` sees in a picture.
+
+    Attributes:
+        image: the picture, (H, W, 3) uint8 RGB, as it was segmented.
+        labels: class of each pixel, (H, W) uint8: an index into `names`.
+        probabilities: softmax probability of every class, (C, H, W) float32.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of each pixel's class, (H, W) float32 in [0, 1]."""
+        return self.probabilities.max(0)
+
+    def of(self, name: str) -> np.ndarray:
+        """Probability of one class by its name, (H, W) float32."""
+        return self.probabilities[self.names.index(name)]
+
+    def summary(self, truth: np.ndarray | None = None) -> pd.DataFrame:
+        """Percent for every class found, or in `truth`, a label map (H, W) over `names`, 255 void.
+
+        Columns: its share of the pixels, the mean confidence there, its IoU (NaN without truth).
+        """
+        groups = pd.Series(self.confidence.ravel()).groupby(self.labels.ravel())
+        table = pd.DataFrame({"pixels": groups.size() / self.labels.size})
+        table["mean confidence"] = groups.mean()
+        table["IoU"] = np.nan
+        if truth is not None:
+            table = table.reindex(np.union1d(self.labels, truth[truth != VOID]))
+            maps = (torch.from_numpy(truth), torch.from_numpy(self.labels))
+            iou = class_iou(confusion_matrix(*maps, len(self.names)).numpy())
+            table["IoU"] = iou[table.index]
+        table.index = pd.Index([self.names[c] for c in table.index], name="class")
+        return 100 * table.fillna({"pixels": 0})
 
 
 @dataclass(frozen=True)
@@ -53,24 +115,20 @@ class Segmenter:
     substitutions: dict[str, str]
     losses: list[float]
 
-    def neighbours(self, count: int = 3) -> pd.DataFrame:
+    def neighbours(self) -> pd.DataFrame:
         """For each new class: what was looked up, and the known classes nearest in meaning."""
-        table = pd.DataFrame({"new class": self.new})
-        table["looked up as"] = [self.substitutions.get(name, name) for name in self.new]
-        known = self.names[1 : -len(self.new)]  # without background
-        cosines = cosine_similarity(self.vectors, self.names).loc[:, list(known)]
-        texts = []
+        cosines = cosine_similarity(self.vectors, self.names)
+        cosines = cosines.drop(columns=[self.names[0], *self.new])  # without background
+        rows = []
         for name in self.new:
-            near = cosines.loc[name].nlargest(count)
-            texts.append(", ".join(f"{known} {cosine:.2f}" for known, cosine in near.items()))
-        table["nearest known classes (cosine)"] = texts
-        return table
+            near = cosines.loc[name].nlargest(3)
+            texts = [f"{known} {cosine:.2f}" for known, cosine in near.items()]
+            rows.append([name, self.substitutions.get(name, name), ", ".join(texts)])
+        columns = ["new class", "looked up as", "nearest known classes (cosine)"]
+        return pd.DataFrame(rows, columns=columns)
 
     def predict(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
-        """Segment a picture: a file, a PIL image, or an array (H, W, 3) uint8 RGB.
-
-        See `open_picture`.
-        """
+        """Segment a picture: a file, a PIL image, or an array (H, W, 3) uint8 RGB."""
         picture = open_picture(image)
         settings = self.run.settings
         features = extract(self.run.model, validation_input(picture, settings), settings)[0]
@@ -80,8 +138,7 @@ class Segmenter:
             logits = upsample(logits, size, align_corners=settings.align_corners)
             labels = logits.argmax(0).byte().cpu().numpy()
             probabilities = logits.softmax(0).cpu().numpy()
-        confidence = probabilities.max(0)
-        return Prediction(np.asarray(picture), labels, confidence, probabilities, self.names)
+        return Prediction(np.asarray(picture), labels, probabilities, self.names)
 
 
 def add_classes(
@@ -90,9 +147,6 @@ def add_classes(
     *,
     method: str = "ours",
     weight: float | None = None,
-    seed: int = 0,
-    word_vectors: str | None = None,
-    device: str | None = None,
 ) -> Segmenter:
     """Add classes that a finished run never saw, by their names, in seconds and without an image.
 
@@ -107,62 +161,46 @@ def add_classes(
         method: which of the run's heads to extend.
         weight: of a new class in the cross-entropy, where a known one weighs 1; None: WEIGHT / the
             number of new ones. More gives the new classes more pixels, at the known ones' cost.
-        word_vectors, device: in place of those of the run's record. The vectors must be those it
-            was trained with.
 
     Raises ZS3Error when the run is not finished, a word has no vector (the nearest known words are
     offered) or is a class of the run already.
     """
-    run = open_run(run, methods=(method,), word_vectors=word_vectors, device=device)
+    run = open_run(run, methods=(method,))
     head = run.heads[method]
-    new = _class_names(words, run)
+    listed = words.split(",") if isinstance(words, str) else words
+    new = tuple(dict.fromkeys(" ".join(word.split()) for word in listed if word.strip()))
+    if not new:
+        raise ZS3Error("no class name given: words is a list such as 'zebra, school bus'")
+    if known := [name for name in new if name.lower() in run.split.names]:
+        raise ZS3Error(f"'{known[0]}' is a class of {run.name} already: leave it out of words")
     weight = WEIGHT / len(new) if weight is None else weight
     if not 0 < weight < float("inf"):
         raise ZS3Error(f"weight is {weight}: it must be above 0")
     vectors, substitutions = _vectors(run, head, new)
-    classifier, losses = fit(head, vectors, weight=weight, seed=seed)
+    classifier, losses = fit(head, vectors, weight=weight)
     vectors = torch.cat([head.words.cpu(), vectors])
-    names = run.split.names + new
-    return Segmenter(names, new, run, classifier, vectors, substitutions, losses)
-
-
-def _class_names(words: str | Sequence[str], run: FinishedRun) -> tuple[str, ...]:
-    listed = words.split(",") if isinstance(words, str) else words
-    new = tuple(dict.fromkeys(" ".join(str(word).split()) for word in listed if str(word).strip()))
-    known = [name for name in new if name.lower() in run.split.names]
-    if not new:
-        raise ZS3Error("no class name given: words is a list such as 'zebra, school bus'")
-    if known:
-        raise ZS3Error(f"'{known[0]}' is a class of {run.name} already: leave it out of words")
-    if len(run.split.names) + len(new) > VOID:
-        many = f"{len(new)} new classes are too many"
-        raise ZS3Error(f"{many}: a label map holds {VOID} classes in all")
-    return new
+    return Segmenter(run.split.names + new, new, run, classifier, vectors, substitutions, losses)
 
 
 def _vectors(run: FinishedRun, head: Head, new: tuple[str, ...]) -> tuple[Tensor, dict[str, str]]:
     """The new words' vectors, (N, 300) float32, and what was looked up under another name."""
     source = run.settings.word_vectors
-    names = run.split.names
+    own = head.words.cpu()
     try:
-        table, looked_up = load_word_vectors(source, names + new, norm=run.settings.word_norm)
+        names = run.split.names + new
+        table, looked_up = load_word_vectors(source, names, norm=run.settings.word_norm)
     except ZS3Error as error:
-        if run.settings.profile == "toy" and "no vector for" in str(error):
-            from ..toy.attributes import EXTRA
-
-            raise ZS3Error(f"{error}; new words of the toy world: {', '.join(EXTRA)}") from None
-        raise
-    own = head.words.cpu().numpy()
-    if not np.allclose(own, table[: len(names)], atol=1e-4 * np.abs(own).max()):
+        hint = f"; new words of the toy world: {', '.join(EXTRA)}"
+        toy = run.settings.profile == "toy" and "no vector for" in str(error)
+        raise ZS3Error(f"{error}{hint if toy else ''}") from error
+    vectors = torch.from_numpy(table)
+    if not torch.allclose(own, vectors[: len(own)], atol=1e-4 * float(own.abs().max())):
         what = f"word vectors {source} are not those that {run.name} was trained with"
         raise ZS3Error(f"{what}: give those")
-    looked_up = {name: found for name, found in looked_up.items() if name in new}
-    return torch.from_numpy(table[len(names) :]), looked_up
+    return vectors[len(own) :], {name: looked_up[name] for name in new if name in looked_up}
 
 
-def fit(
-    head: Head, vectors: Tensor, *, weight: float, seed: int = 0
-) -> tuple[nn.Linear, list[float]]:
+def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[float]]:
     """Fit rows for new classes beside those of a trained head, which stay as they are.
 
     Arguments:
@@ -180,8 +218,8 @@ def fit(
     weights[len(head.words) :] = weight
     generator = copy.deepcopy(head.generator).train()  # dropout, as the head was trained with
     losses = []
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         rows = nn.Linear(old.in_features, len(vectors)).to(device)
         optimiser = torch.optim.Adam(rows.parameters(), lr=RATE)
         schedule = poly(optimiser, STEPS)

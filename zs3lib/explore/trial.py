@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import nn
 
 from ..data.augment import validation_input
 from ..finished import FinishedRun
 from ..method.evaluate import predict
 from ..method.metrics import class_iou, confusion_matrix
 from ..toy.strangers import picture
-from .new_classes import WEIGHT, Segmenter, add_classes, fit
+from .new_classes import WEIGHT, add_classes, fit
 from .statistics import cosine_similarity
 
 
@@ -23,8 +21,7 @@ def trial(
     run: FinishedRun,
     words: Sequence[str],
     *,
-    count: int = 24,
-    seed: int = 0,
+    count: int,
     method: str = "ours",
     weight: float | None = None,
 ) -> pd.DataFrame:
@@ -39,49 +36,38 @@ def trial(
             them, without and with the new class; "taken for": the class that most of the word's
             pixels are given to, with the new class.
     """
-    rows = {}
     head = run.heads[method]
-    drawn = torch.randn(1, head.words.shape[1], generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randn(1, head.words.shape[1], generator=torch.Generator().manual_seed(0))
     random = drawn * head.words.norm(dim=1).mean().cpu() / drawn.norm()
     chance, _ = fit(head, random, weight=weight or WEIGHT)
+    rows = {}
     for word in words:
         segmenter = add_classes(run, word, method=method, weight=weight)
+        names = segmenter.names
+        new = len(names) - 1
         classifiers = {"known": head.classifier, "word": segmenter.classifier, "chance": chance}
-        pictures = [picture([word], segmenter.names, index, seed=seed) for index in range(count)]
-        rows[word] = _scores(segmenter, _confusions(run, classifiers, pictures))
+        confusion = dict.fromkeys(classifiers, 0)
+        for index in range(count):
+            image, labels = picture([word], names, index)
+            truth = torch.from_numpy(labels)
+            image = validation_input(Image.fromarray(image), run.settings)
+            found = predict(run.model, classifiers, image, labels.shape, run.settings)
+            for name, labelled in found.items():
+                confusion[name] += confusion_matrix(truth, labelled.cpu(), len(names)).numpy()
+        nearest = cosine_similarity(segmenter.vectors, names).iloc[new, 1:new].idxmax()
+        order = list(range(len(names)))
+        order[new] = names.index(nearest)  # its pixels are called by the word
+        order[names.index(nearest)] = new
+        confusion["renamed"] = confusion["known"][:, order]
+        iou = {name: 100 * class_iou(matrix) for name, matrix in confusion.items()}
+        there = confusion["word"][:new].any(1)
+        rows[word] = {
+            "its word vector": iou["word"][new],
+            "a random vector": iou["chance"][new],
+            "renamed": iou["renamed"][new],
+            "nearest": nearest,
+            "known before": iou["known"][:new][there].mean(),
+            "known after": iou["word"][:new][there].mean(),
+            "taken for": names[confusion["word"][new].argmax()],
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("word")
-
-
-def _confusions(
-    run: FinishedRun, classifiers: Mapping[str, nn.Linear], pictures: Sequence[tuple]
-) -> dict[str, np.ndarray]:
-    """One confusion matrix over all pictures for each classifier, (C, C) with the new class."""
-    classes = classifiers["word"].out_features
-    confusion = dict.fromkeys(classifiers, 0)
-    for image, labels in pictures:
-        image = validation_input(Image.fromarray(image), run.settings)
-        found = predict(run.model, classifiers, image, labels.shape, run.settings)
-        for name, labelled in found.items():
-            matrix = confusion_matrix(torch.from_numpy(labels), labelled.cpu(), classes)
-            confusion[name] = confusion[name] + matrix.numpy()
-    return confusion
-
-
-def _scores(segmenter: Segmenter, confusion: dict[str, np.ndarray]) -> dict:
-    """A row of `trial`."""
-    names = segmenter.names
-    new = len(names) - 1
-    nearest = int(cosine_similarity(segmenter.vectors, names).iloc[new, 1:new].argmax()) + 1
-    renamed = confusion["known"].copy()
-    renamed[:, [nearest, new]] = renamed[:, [new, nearest]]  # its pixels are called by the word
-    there = confusion["word"].sum(1)[:new] > 0
-    iou = {name: 100 * class_iou(matrix) for name, matrix in confusion.items()}
-    return {
-        "its word vector": iou["word"][new],
-        "a random vector": iou["chance"][new],
-        "renamed": 100 * class_iou(renamed)[new],
-        "nearest": names[nearest],
-        "known before": iou["known"][:new][there].mean(),
-        "known after": iou["word"][:new][there].mean(),
-        "taken for": names[int(confusion["word"][new].argmax())],
-    }

@@ -83,7 +83,7 @@ def iou_over_distance(frame: pd.DataFrame, methods: Sequence[str]) -> Figure:
     ax = axes[0, 0]
     look = {"hue": "method", "style": "method", "palette": method_colours(titles), "s": 70}
     sns.scatterplot(long, x="IoU (%)", y="word", alpha=0.8, ax=ax, **look)
-    ranks = frame[titles].corrwith(frame["distance"], method="spearman").dropna()
+    ranks = frame[["distance", *titles]].rank().corr()["distance"][titles].dropna()
     told = ", ".join(f"{title} {rank:.2f}" for title, rank in ranks.items())
     ax.set_title(f"rank correlation with the distance: {told}" if told else "", fontsize=10)
     ax.set_ylabel("★ class ~ nearest seen word, 1 − cosine")
