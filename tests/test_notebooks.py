@@ -68,8 +68,8 @@ def test_tables_are_made_of_the_record(runs, tmp_path):
 def test_data_shows_the_data(places, tmp_path):
     (tmp_path / "2012").symlink_to(places["data_root"])
     given = {"data_root": 2012, "word_vectors": "2012/wordvectors.txt"}
-    # Samples, frequencies, sizes, what K takes away (two), words.
-    assert run("data", tmp_path, k="4", samples=3, **given) == 6
+    # Samples, frequencies, what K takes away (two), words.
+    assert run("data", tmp_path, k="4", samples=3, **given) == 5
 
 
 def test_new_class_segments_words_that_the_run_never_saw(runs, places, tmp_path):

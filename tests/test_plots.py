@@ -15,11 +15,6 @@ from zs3lib.plots import Cloud, Panel
 from zs3lib.plots.diagnose import CLASSES_SHOWN
 
 SPLIT = split("voc", 10)
-PICTURE = np.full((12, 16, 3), 120, dtype=np.uint8)
-
-
-def labels(*present: int) -> np.ndarray:
-    return np.resize(np.array(present, dtype=np.uint8), (12, 16))
 
 
 def legend_texts(fig) -> list[str]:
@@ -57,8 +52,9 @@ def test_qualitative_shows_rows_and_columns_in_voc_colours_and_stars_unseen_regi
 
 
 def test_show_samples():
-    masks = [labels(0, 1), *[labels(0, 15)] * 4]
-    fig = plots.show_samples([PICTURE] * 5, masks, SPLIT.names, SPLIT.unseen_names, titles="abcde")
+    pictures = [np.full((12, 16, 3), 120, np.uint8)] * 5
+    masks = [np.resize(np.uint8([0, 1]), (12, 16)), *[np.full((12, 16), 15, np.uint8)] * 4]
+    fig = plots.show_samples(pictures, masks, SPLIT.names, SPLIT.unseen_names, titles="abcde")
     assert sum(bool(ax.images) for ax in fig.axes) == 10 and titles(fig) == list("abcde")
     assert legend_texts(fig) == ["background", "person", "★ aeroplane"]
 
@@ -86,26 +82,16 @@ def test_per_class_iou(dataset, k, panels):
     assert sum(others, []) == [parts.names[c] for c in parts.seen]
 
 
-def test_hiou_over_k():
-    rows = [["voc", 2, "Ours", "published", 30.0], ["context", 4, "ZS3Net", "measured", 20.0]]
-    frame = pd.DataFrame(rows, columns=["dataset", "k", "model", "source", "hiou"])
-    assert titles(plots.hiou_over_k(frame)) == ["Pascal-VOC 2012", "Pascal-Context"]
-
-
 def test_panels_of_the_plane_share_one_scale_and_one_legend():
     points = np.array([[0.0, 0.0], [1.0, 1.0]])
     pull = np.array([[0.0, 2.0], [1.0, 0.0]])
-    cloud = Cloud(points, "real", "C0")
-    hollow = Cloud(points, "generated", "C1", hollow=True)
+    clouds = [Cloud(points, "real", "C0"), Cloud(points, "generated", "C1", hollow=True)]
     panels = [
-        Panel("long", [cloud], arrows=(points, pull)),
-        Panel("half", [cloud, hollow], arrows=(points, pull / 2)),
-        Panel("field", [cloud], height=lambda z: z[:, 0]),
-        Panel("regions", [cloud], regions=lambda z: z[:, 1] > 0, region_colours=["C0", "C1"]),
+        Panel("long", clouds, arrows=(points, pull)),
+        Panel("half", clouds, arrows=(points, pull / 2)),
     ]
-    fig = plots.plane(panels, limits=(-1, 2, -1, 2), arrow=0.5, columns=2)
-    assert legend_texts(fig) == ["real", "generated"]
-    assert titles(fig) == ["long", "half", "field", "regions"]
+    fig = plots.plane(panels, limits=(-1, 2, -1, 2), arrow=0.5)
+    assert legend_texts(fig) == ["real", "generated"] and titles(fig) == ["long", "half"]
     arrows = [next(c for c in ax.collections if isinstance(c, Quiver)) for ax in fig.axes[:2]]
     lengths = [np.hypot(drawn.U, drawn.V).max() for drawn in arrows]
     assert lengths == pytest.approx([0.5, 0.25])  # the longest of all panels, and half of it
@@ -134,17 +120,11 @@ def test_iou_over_distance_is_sorted_and_tells_the_correlation(count):
     assert titles(fig) == ([told] if count > 1 else [])
 
 
-def test_features_and_confidences_have_a_panel_for_each_class_and_method():
-    rows = [[name, source, 0.0, 1.0] for name in ("cow", "car") for source in ("real", "ours")]
-    frame = pd.DataFrame(rows, columns=["class", "source", "x", "y"])
-    frame.attrs["explained"] = (60, 30)
-    shown = {"cow": "★ cow: 3 %", "car": "car: 80 %"}
-    assert titles(plots.projections(frame, shown)) == list(shown.values())
+def test_confidences_tell_the_share_that_is_right():
     columns = ["method", "kind", "class", "predicted", "unseen", "confidence"]
     rows = [["ours", "real", "cow", "car", True, 0.8], ["ours", "generated", "cow", "cow", True, 1]]
     rows += [["ours", "generated", "car", "car", False, 0.7]]  # no real car
-    fig = plots.confidence_histograms(pd.DataFrame(rows, columns=columns), 0.85)
-    seen, unseen = titles(fig)
+    seen, unseen = titles(plots.confidence_histograms(pd.DataFrame(rows, columns=columns), 0.85))
     assert seen == "Ours, seen classes\ngenerated 100 % right"
     assert unseen == "Ours, ★ unseen classes\ngenerated 100 % right, real 0 % right"
 

@@ -55,10 +55,9 @@ def open_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a `Segmenter` sees in a picture.
+    """What a `Segmenter` sees in a picture, (H, W, 3) uint8 RGB, as it was segmented.
 
     Attributes:
-        image: the picture, (H, W, 3) uint8 RGB, as it was segmented.
         labels: class of each pixel, (H, W) uint8: an index into `names`.
         probabilities: softmax probability of every class, (C, H, W) float32.
     """
@@ -83,8 +82,8 @@ class Prediction:
         Columns: its share of the pixels, the mean confidence there, its IoU (NaN without truth).
         """
         groups = pd.Series(self.confidence.ravel()).groupby(self.labels.ravel())
-        table = pd.DataFrame({"pixels": groups.size() / self.labels.size})
-        table["mean confidence"] = groups.mean()
+        table = pd.DataFrame({"pixels": groups.size(), "mean confidence": groups.mean()})
+        table["pixels"] /= self.labels.size
         table["IoU"] = np.nan
         if truth is not None:
             table = table.reindex(np.union1d(self.labels, truth[truth != VOID]))
@@ -101,7 +100,6 @@ class Segmenter:
 
     Attributes:
         names: all classes: the run's, then the new ones; new: the new ones alone.
-        run: the finished run; its backbone and its own rows of the classifier are as they were.
         classifier: the 1x1 layer over all classes; vectors: their word vectors, (C, 300) float32.
         substitutions: {new class: what was looked up} where that is not the name itself.
         losses: of each step of the fit.
