@@ -13,7 +13,7 @@ from ..finished import FinishedRun
 from ..method.evaluate import predict
 from ..method.metrics import class_iou, confusion_matrix
 from ..toy.strangers import picture
-from .new_classes import WEIGHT, add_classes, fit
+from .new_classes import WEIGHT, Segmenter, add_classes, fit
 from .statistics import cosine_similarity
 
 
@@ -43,31 +43,40 @@ def trial(
     rows = {}
     for word in words:
         segmenter = add_classes(run, word, method=method, weight=weight)
-        names = segmenter.names
-        new = len(names) - 1
         classifiers = {"known": head.classifier, "word": segmenter.classifier, "chance": chance}
-        confusion = dict.fromkeys(classifiers, 0)
-        for index in range(count):
-            image, labels = picture([word], names, index)
-            truth = torch.from_numpy(labels)
-            image = validation_input(Image.fromarray(image), run.settings)
-            found = predict(run.model, classifiers, image, labels.shape, run.settings)
-            for name, labelled in found.items():
-                confusion[name] += confusion_matrix(truth, labelled.cpu(), len(names)).numpy()
-        nearest = cosine_similarity(segmenter.vectors, names).iloc[new, 1:new].idxmax()
-        order = list(range(len(names)))
-        order[new] = names.index(nearest)  # its pixels are called by the word
-        order[names.index(nearest)] = new
-        confusion["renamed"] = confusion["known"][:, order]
-        iou = {name: 100 * class_iou(matrix) for name, matrix in confusion.items()}
-        there = confusion["word"][:new].any(1)
-        rows[word] = {
-            "its word vector": iou["word"][new],
-            "a random vector": iou["chance"][new],
-            "renamed": iou["renamed"][new],
-            "nearest": nearest,
-            "known before": iou["known"][:new][there].mean(),
-            "known after": iou["word"][:new][there].mean(),
-            "taken for": names[confusion["word"][new].argmax()],
-        }
+        pictures = [picture([word], segmenter.names, index) for index in range(count)]
+        rows[word] = _scores(segmenter, _confusions(run, classifiers, pictures))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("word")
+
+
+def _confusions(run: FinishedRun, classifiers: dict, pictures: Sequence[tuple]) -> dict:
+    """One confusion matrix over all pictures for each classifier, (C, C) with the new class."""
+    confusion = dict.fromkeys(classifiers, 0)
+    for image, labels in pictures:
+        image = validation_input(Image.fromarray(image), run.settings)
+        found = predict(run.model, classifiers, image, labels.shape, run.settings)
+        truth = torch.from_numpy(labels)
+        for name, labelled in found.items():
+            classes = classifiers["word"].out_features
+            confusion[name] += confusion_matrix(truth, labelled.cpu(), classes).numpy()
+    return confusion
+
+
+def _scores(segmenter: Segmenter, confusion: dict) -> dict:
+    """A row of `trial`."""
+    names = segmenter.names
+    new = len(names) - 1
+    nearest = int(cosine_similarity(segmenter.vectors, names).iloc[new, 1:new].argmax()) + 1
+    renamed = confusion["known"].copy()
+    renamed[:, [nearest, new]] = renamed[:, [new, nearest]]  # its pixels are called by the word
+    iou = {name: 100 * class_iou(matrix) for name, matrix in confusion.items()}
+    there = confusion["word"][:new].any(1)
+    return {
+        "its word vector": iou["word"][new],
+        "a random vector": iou["chance"][new],
+        "renamed": 100 * class_iou(renamed)[new],
+        "nearest": names[nearest],
+        "known before": iou["known"][:new][there].mean(),
+        "known after": iou["word"][:new][there].mean(),
+        "taken for": names[confusion["word"][new].argmax()],
+    }

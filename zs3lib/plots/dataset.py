@@ -62,27 +62,6 @@ def object_pixels(left: pd.DataFrame) -> Figure:
     return fig
 
 
-def images_left(per_class: pd.DataFrame, total: pd.Series) -> Figure:
-    """Images left to stage 1 that hold each class, by K; an empty cell: unseen.
-
-    Arguments:
-        per_class: the second frame of `statistics.left_for_stage1`.
-        total: images that hold each class in all of train; the colour is the share of these.
-    """
-    unseen = per_class.index[per_class.isna().any(axis=1)]
-    names = [f"{mark(name, unseen)} ({total[name]})" for name in per_class.index]
-    fig, axes = figure(1, 1, (6.5, 0.23 * len(per_class) + 1.8), "white")
-    ax = axes[0, 0]
-    scale = {"label": "share of all images with this class (%)", "shrink": 0.7}
-    look = {"vmin": 0, "vmax": 100, "cmap": "cividis", "linewidths": 0.5, "cbar_kws": scale}
-    share = 100 * per_class.div(total, axis=0)
-    sns.heatmap(share, annot=per_class, fmt=".0f", yticklabels=names, ax=ax, **look)
-    ax.set(xlabel="K, number of unseen classes", ylabel="", facecolor="0.9")
-    title = "Training images left to stage 1 that hold the class"
-    ax.set_title(f"{title}\n(empty: unseen; in parentheses: in all of train)", fontsize=11)
-    return fig
-
-
 def similarity_clusters(similarity: pd.DataFrame, unseen_from: pd.Series) -> Figure:
     """Cosine similarities of the class words, (C, C), in average-linkage clusters.
 

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .base import figure, legend, mark, method_colours, method_title
+from .base import figure, mark, method_colours, method_title
 
 REAL = "#262626"  # real features are near black in every panel; each method has its own colour
 CLASSES_SHOWN = 30  # columns of a confusion matrix; more would not be readable
@@ -65,29 +65,6 @@ def confusion_heatmaps(tables: Mapping[str, pd.DataFrame], unseen: Sequence[str]
         ax.axvline(len(unseen), color="white", lw=1.5)
         ax.set(title=f"{method_title(method)} (★ unseen)", xlabel="predicted", ylabel="true")
         ax.tick_params(labelsize=8)
-    return fig
-
-
-def iou_over_distance(frame: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """IoU of the unseen classes, from the word nearest to a seen one's down to the farthest.
-
-    frame: `diagnose.words_and_iou`: per class "nearest", "distance" (1 - cosine) and each
-    method's IoU in percent.
-    """
-    frame = frame.rename(columns=method_title).sort_values("distance")
-    titles = list(map(method_title, methods))
-    words = zip(frame.index, frame["nearest"], frame["distance"])
-    frame["word"] = [f"★ {name} ~ {near}, {distance:.2f}" for name, near, distance in words]
-    long = frame.melt("word", titles, var_name="method", value_name="IoU (%)")
-    fig, axes = figure(1, 1, (6.5, 0.3 * len(frame) + 1.6))
-    ax = axes[0, 0]
-    look = {"hue": "method", "style": "method", "palette": method_colours(titles), "s": 70}
-    sns.scatterplot(long, x="IoU (%)", y="word", alpha=0.8, ax=ax, **look)
-    ranks = frame[["distance", *titles]].rank().corr()["distance"][titles].dropna()
-    told = ", ".join(f"{title} {rank:.2f}" for title, rank in ranks.items())
-    ax.set_title(f"rank correlation with the distance: {told}" if told else "", fontsize=10)
-    ax.set_ylabel("★ class ~ nearest seen word, 1 − cosine")
-    legend(fig)
     return fig
 
 
