@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..data.augment import validation_input
 from ..finished import FinishedRun
-from ..method.evaluate import predict
+from ..method.features import predict
 from ..method.metrics import class_iou, confusion_matrix
 from ..toy.strangers import picture
 from .new_classes import WEIGHT, Segmenter, add_classes, fit
