@@ -100,7 +100,7 @@ def test_every_word_has_looks_and_a_vector(word_vectors):
         assert word_vectors[name].shape == (300,)
     assert not {word for words in SAID_AS.values() for word in words} & set(TABLE)
     with pytest.raises(ValueError, match="unknown attribute"):
-        vector(wings=1)
+        vector("wings 1")
 
 
 def cosines(rows) -> np.ndarray:
@@ -139,10 +139,11 @@ def test_a_small_change_of_an_attribute_is_a_small_change_of_the_picture(attribu
     many = "animal vehicle furniture fabric backrest hollow windows wheels legs boxy furry".split()
     pictures = []
     for value in (0.0, 0.5, 0.52, 1.0):
-        looks = vector(**dict.fromkeys(many, 0.4) | {attribute: value})
+        strengths = dict.fromkeys(many, 0.4) | {attribute: value}
+        looks = vector(", ".join(f"{name} {strength}" for name, strength in strengths.items()))
         place = {"x": 0.5, "foot": 0.9, "scale": 1.4}
         thing = scenes.standing(1, looks, (96, 96), np.random.default_rng(1), **place)
-        items = [scenes.region(0, vector(pale=0.5)), thing]
+        items = [scenes.region(0, vector("pale 0.5")), thing]
         picture, _ = drawing.render(items, (96, 96), np.random.default_rng(5))
         pictures.append(picture.astype(float))
     step = np.abs(pictures[2] - pictures[1]).mean()
