@@ -3,8 +3,6 @@
 Not part of the toy world on disk: no training or validation picture is made here.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 
@@ -16,7 +14,6 @@ from . import scenes
 from .attributes import EXTRA, TABLE
 
 WORDS = EXTRA  # in the corpus and drawable, but in no dataset
-KIND = 2  # VOC's and Context's pictures of a seed are kinds 0 and 1: none of these is one of them
 
 
 def drawable(words: Sequence[str]) -> list[str]:
@@ -28,24 +25,19 @@ def drawable(words: Sequence[str]) -> list[str]:
 def picture(
     words: Sequence[str], names: Sequence[str], index: int, *, seed: int = 0, short_side: int = 128
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A VOC style picture that shows every one of `words` besides up to two VOC objects.
+    """Picture `index`, VOC style, that shows every one of `words` besides up to two VOC objects.
 
-    Arguments:
-        words: words of `toy.attributes.TABLE`.
-        names: the class of each label; VOC's 21 and `words` must be among them.
-        index, seed: which picture; the same for the same numbers.
-        short_side: in pixels.
-
-    Returns: the picture, (H, W, 3) uint8 RGB, and its label map, (H, W) uint8: 0 is background,
-    255 a band around things. Raises ZS3Error on a word that the toy world cannot draw.
+    names: the class of each label; VOC's 21 and `words` must be among them. short_side: pixels.
+    Returns (H, W, 3) uint8 RGB and the label map, (H, W) uint8: 0 is background, 255 a band around
+    things. Raises ZS3Error on a word that the toy world cannot draw.
     """
-    unknown = [word for word in words if word not in TABLE]
+    unknown = [f"'{word}'" for word in words if word not in TABLE]
     if unknown or not words:
-        what = f"'{unknown[0]}'" if unknown else "these words"
+        what = ", ".join(unknown) or "these words"
         raise ZS3Error(
             f"the toy world cannot draw {what}: give a picture of your own with -p image FILE"
         )
-    kind = KIND + zlib.crc32(" ".join(words).encode())
+    kind = 2 + zlib.crc32(" ".join(words).encode())  # 0 and 1 are VOC's and Context's pictures
     rng, size = scenes.start(seed, kind, index, short_side)
     items = scenes.voc_scene(words, names, size, rng)
     return scenes.picture(items, size, rng, border=True)

@@ -1,19 +1,14 @@
 """The toy world on disk, in the real datasets' formats, so that one set of loaders reads both."""
 
-from __future__ import annotations
-
 import json
-import os
-import re
 import shutil
 import tempfile
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
-from tqdm.auto import tqdm
 from tqdm.contrib.concurrent import process_map
 
 from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, VOC_CLASSES, voc_palette
@@ -23,20 +18,16 @@ from . import corpus, scenes
 from .attributes import FILE
 
 LABELS_459 = RESOURCES / "context_labels_459.txt"
-FOLDERS = (
-    "VOCdevkit/VOC2012/JPEGImages",
-    "VOCdevkit/VOC2012/SegmentationClass",
-    "VOCdevkit/VOC2012/ImageSets/Segmentation",
-    "VOCdevkit/VOC2010/JPEGImages",
-    "context/trainval",
-)
+PICTURES = {year: f"VOCdevkit/VOC{year}/JPEGImages" for year in (2012, 2010)}
+MASKS = "VOCdevkit/VOC2012/SegmentationClass"
+LISTS = "VOCdevkit/VOC2012/ImageSets/Segmentation"
+MATS = "context/trainval"
 
 
-@lru_cache(maxsize=1)
 def context_codes() -> np.ndarray:
     """The number of each Context class among the 459 labels, (60,) uint16; background: unknown."""
-    lines = re.findall(r"(\d+): (.+)", LABELS_459.read_text(encoding="utf-8"))
-    number = {name.strip(): int(n) for n, name in lines}
+    lines = LABELS_459.read_text(encoding="utf-8").splitlines()
+    number = {line.partition(": ")[2]: n for n, line in enumerate(lines, start=1)}
     named = CONTEXT_LABEL_OF | {"background": "unknown"}
     return np.array([number[named.get(name, name)] for name in CONTEXT_CLASSES], np.uint16)
 
@@ -67,29 +58,25 @@ def _write_pictures(root: Path, seed: int, short_side: int, index: int) -> None:
     """Picture `index` of both datasets with their masks."""
     name = f"{index + 1:06d}"
     image, mask = voc_picture(seed, index, short_side)
-    voc = root / "VOCdevkit" / "VOC2012"
-    Image.fromarray(image).save(voc / "JPEGImages" / f"2012_{name}.jpg", quality=90)
+    Image.fromarray(image).save(root / PICTURES[2012] / f"2012_{name}.jpg", quality=90)
     png = Image.fromarray(mask)
     png.putpalette(voc_palette().tobytes())
-    png.save(voc / "SegmentationClass" / f"2012_{name}.png")
+    png.save(root / MASKS / f"2012_{name}.png")
     image, mask = context_picture(seed, index, short_side)
-    jpg = root / "VOCdevkit" / "VOC2010" / "JPEGImages" / f"2010_{name}.jpg"
-    Image.fromarray(image).save(jpg, quality=90)
-    with open(root / "context" / "trainval" / f"2010_{name}.mat", "wb") as file:
+    Image.fromarray(image).save(root / PICTURES[2010] / f"2010_{name}.jpg", quality=90)
+    with open(root / MATS / f"2010_{name}.mat", "wb") as file:
         savemat(file, {"LabelMap": context_codes()[mask]}, do_compression=True)
         file.seek(0)
         file.write(b"MATLAB 5.0 MAT-file, zs3lib toy world".ljust(116))  # not the time of day
 
 
-def _write_lists(root: Path, train: int, val: int) -> None:
-    for folder, year in (("VOCdevkit/VOC2012/ImageSets/Segmentation", 2012), ("context", 2010)):
+def _write_texts(root: Path, seed: int, train: int, val: int) -> None:
+    """Both datasets' lists, Context's labels, the corpus and its word vectors."""
+    for folder, year in ((LISTS, 2012), ("context", 2010)):
         ids = [f"{year}_{k + 1:06d}\n" for k in range(train + val)]
         for name, part in {"train": ids[:train], "val": ids[train:], "trainval": ids}.items():
             (root / folder / f"{name}.txt").write_text("".join(part))
     shutil.copyfile(LABELS_459, root / "context" / "labels.txt")
-
-
-def _write_words(root: Path, seed: int) -> None:
     said = corpus.sentences(seed)
     (root / "corpus.txt").write_text("".join(" ".join(sentence) + "\n" for sentence in said))
     corpus.train_word2vec(said, seed).save_word2vec_format(str(root / "wordvectors.txt"))
@@ -122,35 +109,20 @@ def build(root: Path | str, *, workers: int = 2, progress: bool = True, **wanted
     if root.exists() and any(root.iterdir()) and not (root / "world.json").exists():
         raise ZS3Error(f"{root} exists and is not a toy world: choose another folder or empty it")
     root.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        fresh.chmod(0o755)
-        for folder in FOLDERS:
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
+        fresh = Path(scratch, "new")
+        for folder in (*PICTURES.values(), MASKS, LISTS, MATS):
             (fresh / folder).mkdir(parents=True)
-        _write_lists(fresh, made["train"], made["val"])
-        _write_words(fresh, made["seed"])
+        _write_texts(fresh, made["seed"], made["train"], made["val"])
         write = partial(_write_pictures, fresh, made["seed"], made["short_side"])
         each = range(made["train"] + made["val"])
         bar = {"desc": "toy world", "unit": "pair", "disable": not progress}
-        if workers > 1:
-            process_map(write, each, max_workers=workers, chunksize=8, **bar)
-        else:
-            for index in tqdm(each, **bar):
-                write(index)
+        process_map(write, each, max_workers=max(1, workers), chunksize=8, **bar)
         (fresh / "world.json").write_text(json.dumps(made, indent=1) + "\n")
-        _swap(fresh, root)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if root.exists():
+            root.rename(Path(scratch, "old"))  # an old world moves off: no rename replaces it
+        fresh.rename(root)
     return root
-
-
-def _swap(fresh: Path, root: Path) -> None:
-    """Put `fresh` in `root`'s place: an old world moves off, since no rename replaces it."""
-    old = Path(tempfile.mkdtemp(prefix=f".{root.name}-old-", dir=root.parent))
-    if root.exists():
-        os.replace(root, old / "world")
-    os.replace(fresh, root)
-    shutil.rmtree(old)
 
 
 def ensure(root: Path | str, *, workers: int = 2, progress: bool = True, **wanted: int) -> Path:
