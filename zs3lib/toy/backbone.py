@@ -9,8 +9,6 @@ aeroplanes, cats and sofas, unseen in the paper, are among its classes.)
 `make toy-backbone` writes `resources/toy_backbone.pt`, which the package ships.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +29,16 @@ from ..settings import Settings
 from .attributes import ATTRIBUTES, having, made_up
 from .scenes import band, picture, region, standing
 
-SIDE = 128  # pixels: textures as fine as in the world's own pictures
+SIDE = (128, 128)  # pixels: textures as fine as in the world's own pictures
 SURFACES = 2  # backdrop and ground come before a picture's one to four things
-SURFACE_WEIGHT = 0.1
 RATE = 3e-3
 
 
 class MadeUpPictures:
     """Pictures of made-up things on made-up surfaces, kept in memory.
 
-    Label i of a mask is the picture's i-th item: backdrop, ground, then things.
-
-    Attributes:
-        looks: of each item of each picture, (images, 6, attributes + 1) float32; the last column
-            says "surface".
+    Label i of a mask is the picture's i-th item: backdrop, ground, then things. `looks` holds those
+    of each item, (images, 6, attributes + 1) float32; the last column says "surface".
     """
 
     def __init__(self, images: int, *, seed: int):
@@ -54,35 +48,24 @@ class MadeUpPictures:
         self.pictures = []
         for index in tqdm(range(images), desc="made-up pictures", unit="image"):
             rng = np.random.default_rng([seed, 3, index])
-            count = SURFACES + rng.integers(1, 5)
-            looks = made_up(rng, count)
+            looks = made_up(rng, SURFACES + rng.integers(1, 5))
             looks[:SURFACES, ~visible] = 0
-            self.looks[index, :count, :-1] = looks
-            self.pictures.append(self._draw(looks, rng))
-
-    @staticmethod
-    def _draw(looks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        size = (SIDE, SIDE)
-        ground = band(1, looks[1], rng.uniform(0.2, 0.9), 0.05, rng)
-        things = []
-        for label in range(SURFACES, len(looks)):
-            scale = rng.uniform(0.8, 1.4)
-            things.append(standing(label, looks[label], size, rng, scale=scale))
-        things.sort(key=lambda item: item.box[3])
-        return picture([region(0, looks[0]), ground, *things], size, rng, border=True)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
+            self.looks[index, : len(looks), :-1] = looks
+            items = [region(0, looks[0]), band(1, looks[1], rng.uniform(0.2, 0.9), 0.05, rng)]
+            for label in range(SURFACES, len(looks)):
+                scale = rng.uniform(0.8, 1.4)
+                items.append(standing(label, looks[label], SIDE, rng, scale=scale))
+            items[SURFACES:] = sorted(items[SURFACES:], key=lambda item: item.box[3])
+            self.pictures.append(picture(items, SIDE, rng, border=True))
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
+        """Picture i and its labels, (H, W) uint8: items, 255 around them."""
         image, mask = self.pictures[i]
         return Image.fromarray(image), mask
 
 
 def attribute_loss(logits: Tensor, cells: Tensor, looks: Tensor) -> Tensor:
     """Binary cross-entropy between each cell's logits and its item's looks, void left out.
-
-    Most cells show surfaces, of which there is less to tell: they weigh SURFACE_WEIGHT.
 
     Arguments:
         logits: (B, attributes + 1, h, w) float; cells: item of each cell, (B, h, w) integer.
@@ -92,7 +75,8 @@ def attribute_loss(logits: Tensor, cells: Tensor, looks: Tensor) -> Tensor:
     item = cells[image, row, column].long()
     logits = logits[image, :, row, column].float()
     loss = F.binary_cross_entropy_with_logits(logits, looks[image, item], reduction="none").mean(1)
-    weight = torch.where(item < SURFACES, SURFACE_WEIGHT, 1.0)
+    # Most cells show surfaces, of which there is less to tell.
+    weight = torch.where(item < SURFACES, 0.1, 1.0)
     return (weight * loss).sum() / weight.sum()
 
 
@@ -113,34 +97,29 @@ def pretrain(
     looks = torch.from_numpy(data.looks)
     network = build(settings, looks.shape[2]).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.01)
-    steps = epochs * (images // settings.batch_size)
-    schedule = OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.2)
+    size = settings.batch_size
+    steps = images // size
+    schedule = OneCycleLR(optimiser, RATE, total_steps=epochs * steps, pct_start=0.2)
     losses = []
     for epoch in range(epochs):
         random = torch.Generator().manual_seed(stream(seed, 42, epoch))
         order = torch.randperm(images, generator=random)
-        views = Augmented(data, list(range(images)), settings, seed=stream(seed, 41), epoch=epoch)
-        size = settings.batch_size
+        views = Augmented(data, range(images), settings, seed=stream(seed, 41), epoch=epoch)
         loader = batches(views, settings, size=size, order=order.tolist(), drop_last=True)
-        total = []
-        bar = tqdm(zip(loader, order.split(settings.batch_size)), f"epoch {epoch + 1}", len(loader))
-        for (x, labels), batch in bar:
-            total.append(_step(network, x, labels, looks[batch], optimiser))
+        total = 0.0
+        for (x, labels), batch in zip(tqdm(loader), order.split(size)):
+            with autocast(x.device, True):
+                x = x.to(memory_format=torch.channels_last)
+                logits = network.classifier(network.features(x))
+            cells = cell_labels(labels, logits.shape[2:])
+            loss = attribute_loss(logits, cells, looks[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
             schedule.step()
-        losses.append(float(np.mean(total)))
+            total += loss.item()
+        losses.append(total / steps)
         print(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.4f}", flush=True)
-    state = {k: v for k, v in network.state_dict().items() if not k.startswith("classifier.")}
-    halved = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    storage.save(Path(path), halved)
+    network.classifier = torch.nn.Identity()  # whoever takes the network fits one of its own
+    storage.save(Path(path), dict(network.half().state_dict()))
     return losses
-
-
-def _step(network, images: Tensor, labels: Tensor, looks: Tensor, optimiser) -> float:
-    with autocast(images.device, True):
-        images = images.to(memory_format=torch.channels_last)
-        logits = network.classifier(network.features(images))
-    loss = attribute_loss(logits, cell_labels(labels, logits.shape[2:]), looks)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    return loss.item()
