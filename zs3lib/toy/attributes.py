@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 FILE = Path(__file__).parents[1] / "resources" / "toy_words.ini"
-_ini = ConfigParser()
-_ini.read_string(FILE.read_text(encoding="utf-8"))
+INI = ConfigParser()
+INI.read_string(FILE.read_text(encoding="utf-8"))
 
 ROLES = ("kinds", "places", "materials", "parts", "outlines", "colours")
-ROLE_OF = {name: role for role in ROLES for name in _ini[role]}
-SAID_AS = {name: _ini[role][name].split() for name, role in ROLE_OF.items()}
+ROLE_OF = {name: role for role in ROLES for name in INI[role]}
+SAID_AS = {name: INI[role][name].split() for name, role in ROLE_OF.items()}
 ATTRIBUTES = tuple(ROLE_OF)
 
 
@@ -36,8 +36,13 @@ def vector(text: str) -> np.ndarray:
     return np.array(list(looks.values()), np.float32)
 
 
-EXTRA = tuple(_ini["extra"])  # drawable and spoken of, but in no dataset
-WORDS = dict(_ini["voc"]) | dict(_ini["context"]) | dict(_ini["extra"])
+def colours(section: str) -> dict[str, np.ndarray]:
+    """A section of the table whose values are colours, (3,) float64 RGB."""
+    return {name: np.array(text.split(), float) for name, text in INI[section].items()}
+
+
+EXTRA = tuple(INI["extra"])  # drawable and spoken of, but in no dataset
+WORDS = dict(INI["voc"]) | dict(INI["context"]) | dict(INI["extra"])
 TABLE = {name: vector(text) for name, text in WORDS.items()}  # word -> looks
 
 

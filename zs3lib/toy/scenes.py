@@ -4,43 +4,29 @@ Composition is by name (cows stand on grass, bottles near tables); the looks com
 of attributes alone. A scene is a list of items, back to front; the first covers the picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from ..classes import CONTEXT_CLASSES, VOC_CLASSES, VOID
-from .attributes import TABLE, having
+from .attributes import INI, TABLE, having
 from .drawing import Item, named, render
 from .shape import extent
 
 OBJECTS = VOC_CLASSES[1:]
-# Where VOC's objects meet (named twice: met more often, so that all come about equally often), and
-# the surfaces they are seen against: above and below the horizon.
-SETTINGS = {
-    "street": ("bicycle bicycle bus car dog person", "sky building wall", "road sidewalk ground"),
-    "depot": ("motorbike train train bus person", "sky wall", "road platform ground"),
-    "farm": ("cow dog horse horse person sheep bird", "sky mountain grass", "grass ground"),
-    "shore": ("boat boat boat bird person", "sky mountain", "water"),
-    "field": ("aeroplane aeroplane aeroplane bird person", "sky", "road grass snow"),
-    "kitchen": ("bottle chair diningtable diningtable person", "wall", "floor"),
-    "den": ("bottle cat cat chair pottedplant sofa sofa tvmonitor dog", "wall curtain", "floor"),
-}
+
+
+def _places(section: str) -> dict[str, list[list[str]]]:
+    places = {}
+    for name, text in INI[section].items():
+        places[name] = [words.split() for words in text.split("|")]
+    return places
+
+
+SETTINGS = _places("settings")  # the objects met there, and what is above and below the horizon
+SURROUNDINGS = _places("surroundings")  # what is far off, on the ground, and stands about
 INDOORS = ("kitchen", "den")
-# Context's stuff and things: far off (or at the wall), on the ground, standing about.
-OUTDOOR = (
-    "building mountain tree fence",
-    "grass road sidewalk ground water snow track platform",
-    "bench sign truck rock flower tree wood light",
-)
-INDOOR = (
-    "window door curtain cabinet shelves",
-    "floor",
-    "bag bed book clothes computer cup food keyboard light mouse plate bedcloth flower sign",
-)
-EITHER = ("light", "sign", "flower")  # indoors and out
 SMALL = "book cup mouse plate food keyboard light bag".split()
 SMALLER = "bottle flower sign clothes bedcloth computer bird".split()
 ALOFT = ("aeroplane", "bird", "light", "sign")  # may hang above the ground
@@ -52,10 +38,6 @@ def start(seed: int, kind: int, index: int, short_side: int):
     long_side = round(short_side * rng.choice([1.0, 1.2, 1.33]))
     wide = rng.random() < 0.65
     return rng, (short_side, long_side) if wide else (long_side, short_side)
-
-
-def _pick(rng: np.random.Generator, options: str) -> str:
-    return str(rng.choice(options.split()))
 
 
 def region(label: int, looks: np.ndarray, box=(0, 0, 1, 1)) -> Item:
@@ -76,9 +58,8 @@ def standing(label: int, looks: np.ndarray, size, rng, *, scale=1.0, x=None, foo
 
     x: its centre; foot: its lower edge (shares of the picture; drawn from `rng` when None).
     """
-    h, w = size
     sides = np.array(extent(named(looks))) * scale * rng.uniform(0.85, 1.15, 2)
-    dy, dx = np.minimum(sides, 0.95) * min(size) / (h, w)
+    dy, dx = np.minimum(sides, 0.95) * min(size) / size
     if x is None:
         x = rng.uniform(0.45 * dx, 1 - 0.45 * dx)
     if foot is None:
@@ -88,9 +69,8 @@ def standing(label: int, looks: np.ndarray, size, rng, *, scale=1.0, x=None, foo
 
 
 def _overlap(p: Item, q: Item) -> float:
-    wide = min(p.box[2], q.box[2]) - max(p.box[0], q.box[0])
-    high = min(p.box[3], q.box[3]) - max(p.box[1], q.box[1])
-    return max(wide, 0) * max(high, 0)
+    sides = np.minimum(p.box[2:], q.box[2:]) - np.maximum(p.box[:2], q.box[:2])
+    return sides.clip(0).prod()
 
 
 def _things(words, names, size, rng, horizon: float, scale: float) -> list[Item]:
@@ -108,64 +88,56 @@ def _things(words, names, size, rng, horizon: float, scale: float) -> list[Item]
     return sorted(items, key=lambda item: item.box[3])
 
 
-def kin(word: str) -> str:
-    """The VOC object whose looks are most like those of `word` (cosine); an object's is itself."""
-    looks = TABLE[word]
-    return max(OBJECTS, key=lambda name: looks @ TABLE[name] / np.linalg.norm(TABLE[name]))
-
-
-def company(words: Sequence[str], rng, chances: Sequence[float]) -> tuple[str, list[str]]:
+def _company(words: Sequence[str], rng, chances: Sequence[float]) -> tuple[str, list[str]]:
     """(setting, `words` and perhaps VOC objects met where the first is); a chance for each more."""
-    first = kin(words[0])
-    setting = str(rng.choice([name for name in SETTINGS if first in SETTINGS[name][0].split()]))
+    looks = TABLE[words[0]]  # a word of no setting is met where the object most like it is (cosine)
+    kin = max(OBJECTS, key=lambda name: looks @ TABLE[name] / np.linalg.norm(TABLE[name]))
+    setting = rng.choice([name for name in SETTINGS if kin in SETTINGS[name][0]])
     met = list(words)
     for chance in chances:
         if rng.random() >= chance:
             break
         # Like meets like: photographs show a second chair or sheep more often than chance would.
-        met.append(words[0] if rng.random() < 0.12 else _pick(rng, SETTINGS[setting][0]))
+        met.append(words[0] if rng.random() < 0.12 else rng.choice(SETTINGS[setting][0]))
     return setting, met
-
-
-def _mild(name: str) -> np.ndarray:
-    """Looks of a VOC style backdrop: a surface toned down towards "background"."""
-    mixed = (TABLE[name] + TABLE["background"]) / 2
-    return np.where(having("materials"), 0.6 * mixed, mixed)
 
 
 def voc_scene(words: Sequence[str], names: Sequence[str], size, rng) -> list[Item]:
     """A VOC style scene that shows every one of `words`, one or two, and up to three things.
 
-    names: the class of each label, VOC's 21 and `words` among them. All backdrop is label 0.
+    names: the class of each label, VOC's 21 and `words` among them. All backdrop is label 0, in
+    looks toned down towards "background".
     """
-    setting, met = company(words, rng, (0.6, 0.4)[len(words) - 1 :])
-    above, below = (_mild(_pick(rng, options)) for options in SETTINGS[setting][1:])
+    setting, met = _company(words, rng, (0.6, 0.4)[len(words) - 1 :])
+    surfaces = np.stack([TABLE[rng.choice(options)] for options in SETTINGS[setting][1:]])
+    surfaces = (surfaces + TABLE["background"]) / 2
+    surfaces[:, having("materials")] *= 0.6
     horizon = rng.uniform(0.25, 0.65)
     scale = (1.4, 1.15, 1.0)[min(len(met), 3) - 1] * rng.uniform(0.9, 1.1)
     things = _things(met, names, size, rng, horizon, scale)
-    return [region(0, above), band(0, below, horizon, 0.05, rng), *things]
+    return [region(0, surfaces[0]), band(0, surfaces[1], horizon, 0.05, rng), *things]
 
 
 def context_scene(first: str, size, rng) -> list[Item]:
     """A Context style scene, cut into labelled stuff, with the class `first` in it."""
-    inside = first in ("ceiling", "wall", *" ".join(INDOOR).split())
-    if first in EITHER:
+    inside = first in ("ceiling", "wall", *sum(SURROUNDINGS["indoors"], []))
+    if inside and first in sum(SURROUNDINGS["outdoors"], []):
         inside = rng.random() < 0.5
     objects = []
     if first in OBJECTS:
-        setting, objects = company([first], rng, (0.55, 0.3))
+        setting, objects = _company([first], rng, (0.55, 0.3))
         inside = setting in INDOORS
     elif rng.random() < 0.7:
         settings = [name for name in SETTINGS if (name in INDOORS) == inside]
-        objects = [_pick(rng, SETTINGS[str(rng.choice(settings))][0])]
-    kinds = INDOOR if inside else OUTDOOR
-    far, near, thing = (first if first in kind.split() else _pick(rng, kind) for kind in kinds)
-    things = [*objects, thing, _pick(rng, kinds[2])][: len(objects) + rng.integers(1, 3)]
+        objects = [rng.choice(SETTINGS[rng.choice(settings)][0])]
+    kinds = SURROUNDINGS["indoors" if inside else "outdoors"]
+    far, near, thing = (first if first in kind else rng.choice(kind) for kind in kinds)
+    things = [*objects, thing, rng.choice(kinds[2])][: len(objects) + rng.integers(1, 3)]
     horizon = rng.uniform(0.38, 0.6)
-    items = _stuff(first, inside, [far, _pick(rng, kinds[0])], size, rng, horizon)
+    items = _far_off(first, inside, [far, rng.choice(kinds[0])], size, rng, horizon)
     items.append(band(*_named(near), horizon, 0.03, rng))
     if not inside and rng.random() < 0.5:
-        second = _named(_pick(rng, kinds[1]))
+        second = _named(rng.choice(kinds[1]))
         items.append(band(*second, horizon + rng.uniform(0.15, 0.3), 0.12, rng))
     if first == "background" or rng.random() < 0.12:  # a corner that nobody labelled
         left = rng.choice([-0.7, 0.7])
@@ -178,16 +150,16 @@ def _named(word: str) -> tuple[int, np.ndarray]:
     return CONTEXT_CLASSES.index(word), TABLE[word]
 
 
-def _stuff(first: str, inside: bool, far: list[str], size, rng, horizon: float) -> list[Item]:
-    """What is above and far off: sky or wall, a ceiling, one or two things behind the ground."""
+def _far_off(first: str, inside: bool, far: list[str], size, rng, horizon: float) -> list[Item]:
+    """Sky or wall, perhaps a ceiling, and one or two things behind the ground."""
     items = [region(*_named("wall" if inside else "sky"))]
     if inside and (first == "ceiling" or rng.random() < 0.4):
         items.append(region(*_named("ceiling"), (0, 0, 1, rng.uniform(0.12, 0.22))))
     for k, word in enumerate(far[: rng.integers(1, 3)]):
         x = (0.05 + 0.45 * k + rng.uniform(0.05, 0.4)) % 1.0
         foot = horizon + (rng.uniform(-0.05, 0.02) if word == "window" else 0.08)
-        scale = rng.uniform(0.95, 1.25)
-        items.append(standing(*_named(word), size, rng, scale=scale, x=x, foot=foot))
+        place = {"scale": rng.uniform(0.95, 1.25), "x": x, "foot": foot}
+        items.append(standing(*_named(word), size, rng, **place))
     return items
 
 
