@@ -7,6 +7,7 @@ so words carry news about looks, as they do in life.
 
 from configparser import ConfigParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -34,6 +35,11 @@ def vector(text: str) -> np.ndarray:
             raise ValueError(f"unknown attribute {name}: choose from {', '.join(ATTRIBUTES)}")
         looks[name] = float(strength)
     return np.array(list(looks.values()), np.float32)
+
+
+def named(looks: np.ndarray) -> SimpleNamespace:
+    """The looks under their attributes' names: `a.furry`, `a.wheels`, ... (floats)."""
+    return SimpleNamespace(**dict(zip(ATTRIBUTES, looks.tolist())))
 
 
 def colours(section: str) -> dict[str, np.ndarray]:

@@ -4,36 +4,19 @@ Nothing here knows a class: an item carries a number (its label) and its looks, 
 are drawn, by the same smooth functions for all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from . import shape
-from .attributes import ATTRIBUTES
+from .attributes import colours, named
 
 BANK = 256  # side of the stored patterns, which tile
-
-# How far one full attribute moves the colour of a mid grey surface (RGB, 0..1): colours add up.
-GREY = 0.47
-TINT = {
-    "pale": (0.36, 0.36, 0.36),
-    "dark": (-0.34, -0.34, -0.34),
-    "warm": (0.24, -0.14, -0.22),
-    "cool": (-0.24, -0.02, 0.26),
-    "green": (-0.22, 0.12, -0.24),
-    "yellow": (0.22, 0.13, -0.26),
-    "wooden": (0.10, 0.0, -0.09),
-    "plant": (-0.05, 0.03, -0.06),
-    "high": (0.02, 0.03, 0.05),
-    "indoor": (0.04, 0.01, -0.03),
-}
+TINTS = colours("tints")
 
 
 @dataclass(frozen=True)
@@ -65,32 +48,31 @@ class Sketch:
         self.pen = ImageDraw.Draw(self.canvas)
         self.paints = [(0.0,) * 5]
 
-    def _paint(self, colour, own: float = 1.0, cover: float = 1.0) -> int:
+    def _part(self, draw, points, colour, own=1.0, cover=1.0, **how) -> None:
+        pixels = (np.array(points, float) * self.unit).ravel().tolist()
+        draw(pixels, len(self.paints), **how)
         self.paints.append((*np.clip(colour, 0, 1) * cover, cover, own * cover))
-        return len(self.paints) - 1
-
-    def _pixels(self, points) -> list[float]:
-        return (np.array(points, float) * self.unit).ravel().tolist()
 
     def polygon(self, points, colour, **shares) -> None:
         x, y = np.array(points, float).T * self.unit
         if abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) > 1:  # twice the area
-            self.pen.polygon(self._pixels(points), self._paint(colour, **shares))
+            self._part(self.pen.polygon, points, colour, **shares)
 
     def ellipse(self, x, y, rx, ry, colour, **shares) -> None:
         if min(rx, ry) * self.unit > 0.5:
-            corners = self._pixels([(x - rx, y - ry), (x + rx, y + ry)])
-            self.pen.ellipse(corners, self._paint(colour, **shares))
+            corners = [(x - rx, y - ry), (x + rx, y + ry)]
+            self._part(self.pen.ellipse, corners, colour, **shares)
 
     def box(self, x, y, rx, ry, colour, **shares) -> None:
         if min(rx, ry) * self.unit > 0.25:
-            corners = self._pixels([(x - rx, y - ry), (x + rx, y + ry)])
-            self.pen.rectangle(corners, self._paint(colour, **shares))
+            corners = [(x - rx, y - ry), (x + rx, y + ry)]
+            self._part(self.pen.rectangle, corners, colour, **shares)
 
     def line(self, points, width, colour, **shares) -> None:
-        if width * self.unit > 0.5:
-            wide = max(1, round(width * self.unit))
-            self.pen.line(self._pixels(points), self._paint(colour, **shares), wide, joint="curve")
+        width = width * self.unit
+        if width > 0.5:
+            how = {"width": round(width), "joint": "curve"}
+            self._part(self.pen.line, points, colour, **shares, **how)
 
     def layers(self) -> np.ndarray:
         """Colour (3), cover and own share of each pixel, times its cover.
@@ -100,18 +82,6 @@ class Sketch:
         fine = np.array(self.paints, np.float32)[np.asarray(self.canvas)]
         rows = fine[::2] + fine[1::2]
         return (rows[:, ::2] + rows[:, 1::2]) / 4
-
-
-def named(looks: np.ndarray) -> SimpleNamespace:
-    """The looks under their attributes' names: `a.furry`, `a.wheels`, ... (floats)."""
-    return SimpleNamespace(**dict(zip(ATTRIBUTES, np.asarray(looks).tolist())))
-
-
-def colour_of(looks: np.ndarray) -> np.ndarray:
-    """A surface's mean colour, (3,) RGB: linear in the attributes until it clips."""
-    a = vars(named(looks))
-    moved = [a[name] * np.array(tint) for name, tint in TINT.items()]
-    return np.clip(GREY + np.sum(moved, 0), 0.03, 0.97)
 
 
 @lru_cache(maxsize=1)
@@ -129,13 +99,12 @@ def _materials() -> dict[str, np.ndarray]:
     fur = [np.roll(row, i // 2) for i, row in enumerate(noise(4, 0.5))]  # combed to a slant
     curls = np.abs(noise(2.2, 2.2))
     lines = (np.arange(BANK)[:, None] % 6 < 3) * (noise(0.1, 2) > -0.2)
-    weave = np.sin(58 * (x + y)) * np.sin(58 * (x - y))
     fields = {
         "furry": 0.24 * np.array(fur),
         "woolly": 0.34 * (curls - curls.mean()) / curls.std(),
         "metal": 0.13 * noise(1.5, 30),
         "wooden": 0.17 * noise(0.7, 16) + 0.12 * noise(2.5, 30),
-        "fabric": 0.34 * weave,
+        "fabric": 0.34 * (np.sin(58 * (x + y)) * np.sin(58 * (x - y))),
         "stony": 0.17 * noise(0.7, 0.7) + 0.13 * noise(4, 4),
         "plant": 0.36 * np.tanh(1.5 * noise(1.5, 1.5)) + 0.14 * noise(5, 5),
         "spotted": -0.5 * np.tanh(5 * (noise(5, 6) - 0.45)) - 0.2,
@@ -145,49 +114,49 @@ def _materials() -> dict[str, np.ndarray]:
     return {name: field.astype(np.float32) for name, field in fields.items()}
 
 
-def _pattern(looks: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def _pattern(a, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """How brightness varies over a surface, (height, width) float32 around 0; linear in the looks.
 
     An offset is drawn for every material, present or not: a change of looks alone moves no pattern.
     """
-    a = vars(named(looks))
     total = np.zeros((height, width), np.float32)
     for (name, field), (top, left) in zip(_materials().items(), rng.integers(BANK, size=(10, 2))):
-        if a[name] > 0:
-            rows = np.arange(top, top + height) % BANK
-            columns = np.arange(left, left + width) % BANK
-            total += np.float32(a[name]) * field[np.ix_(rows, columns)]
-    return total * np.float32(1 - 0.35 * a["smooth"])
+        if strength := getattr(a, name):
+            rows = field.take(np.arange(top, top + height), 0, mode="wrap")
+            total += strength * rows.take(np.arange(left, left + width), 1, mode="wrap")
+    return total * (1 - 0.35 * a.smooth)
 
 
-def _gloss(looks: np.ndarray, height: int, width: int) -> np.ndarray:
+def _gloss(a, height: int, width: int) -> np.ndarray:
     """Light added by form and shine, (height, width) float32: brighter on top, and a soft glint."""
-    a = named(looks)
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(0, 1, width, dtype=np.float32)
     glint = np.exp(-(((x - 0.3 - 0.25 * y) / 0.07) ** 2)) + 0.7 * np.exp(-(((y - 0.3) / 0.07) ** 2))
-    return (0.10 - 0.05 * a.smooth) * (0.45 - y) + np.float32(0.24 * a.shiny) * glint
+    return (0.10 - 0.05 * a.smooth) * (0.45 - y) + 0.24 * a.shiny * glint
 
 
 def _paint(image: np.ndarray, owner: np.ndarray, index: int, item: Item, seed: int) -> None:
     """Paint one item over `image`, (H, W, 3), and mark where it is seen in `owner`, (H, W)."""
     rng = np.random.default_rng(seed)
+    a = named(item.looks)
     h, w = owner.shape
     x0, y0, x1, y1 = (np.array(item.box) * (w, h, w, h)).round().astype(int)
     height = max(y1 - y0, 3)
     width = max(x1 - x0, 3)
-    colour = colour_of(item.looks) * (1 + 0.13 * rng.uniform(-1, 1)) + 0.05 * rng.uniform(-1, 1, 3)
+    moved = [getattr(a, name) * tint for name, tint in TINTS.items()]
+    colour = np.clip(0.47 + np.sum(moved, 0), 0.03, 0.97)  # linear in the looks until it clips
+    colour = colour * (1 + 0.13 * rng.uniform(-1, 1)) + 0.05 * rng.uniform(-1, 1, 3)
     drawing = Sketch(height, width)
     if item.outline is None:
-        shape.draw(drawing, named(item.looks), width / height, colour)
+        shape.draw(drawing, a, width / height, colour)
     else:
         drawing.polygon(item.outline * (width / height, 1), colour)
     layers = drawing.layers()
     if rng.random() < 0.5:
         layers = layers[:, ::-1]
-    colours, cover, own = np.split(layers, (3, 4), axis=2)
-    lit = colours * (1 + own * _pattern(item.looks, height, width, rng)[..., None])
-    lit += own * _gloss(item.looks, height, width)[..., None]
+    lit, cover, own = np.split(layers, (3, 4), axis=2)
+    lit = lit * (1 + own * _pattern(a, height, width, rng)[..., None])
+    lit += own * _gloss(a, height, width)[..., None]
     rows = slice(max(-y0, 0), max(h - y0, 0))  # the part of the box that is in the picture
     columns = slice(max(-x0, 0), max(w - x0, 0))
     there = (slice(max(y0, 0), max(y0 + height, 0)), slice(max(x0, 0), max(x0 + width, 0)))

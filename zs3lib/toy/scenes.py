@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from ..classes import CONTEXT_CLASSES, VOC_CLASSES, VOID
-from .attributes import INI, TABLE, having
-from .drawing import Item, named, render
+from .attributes import INI, TABLE, having, named
+from .drawing import Item, render
 from .shape import extent
 
 OBJECTS = VOC_CLASSES[1:]
