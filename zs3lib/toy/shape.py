@@ -6,22 +6,13 @@ the same functions for whatever is drawn. Lengths are in units of the thing's he
 attributes by name, `b` the body, `c` the base colour (RGB).
 """
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np
 
-SKIN = np.array([0.86, 0.66, 0.53])
-HAIR = np.array([0.25, 0.17, 0.12])
-BROWN = np.array([0.50, 0.33, 0.20])
-TYRE = np.array([0.10, 0.10, 0.11])
-HUB = np.array([0.62, 0.62, 0.65])
-SPOKED = np.array([0.75, 0.77, 0.78])
-GLASS = np.array([0.62, 0.76, 0.86])
-DISPLAY = np.array([0.16, 0.22, 0.34])
-HORN = np.array([0.93, 0.90, 0.78])
-BEAK = np.array([0.92, 0.66, 0.20])
+from .attributes import colours
+
+PAINTS = SimpleNamespace(**colours("paints"))
 
 
 def lerp(p, q, t):
@@ -41,6 +32,7 @@ class Body:
     def __init__(self, a: SimpleNamespace, aspect: float):
         self.aspect = aspect
         self.beast = a.animal * (1 - a.human)
+        self.soft = a.furniture * a.fabric * a.backrest
         top = 0.8 * a.backrest + 0.5 * a.neck + 0.3 * self.beast + 0.5 * a.human + 0.9 * a.floats
         top += 1.2 * a.plant + 0.5 * a.winged + 0.35 * a.hollow * a.wheels
         top += 0.7 * a.vehicle * a.windows * (1 - a.boxy)
@@ -60,140 +52,128 @@ class Body:
         """The point at u in [-1, 1] across the body and v in [0, 1] down it."""
         return self.mid + u * self.half, self.y0 + v * self.high
 
-    def outline(self, a: SimpleNamespace, n: int = 48) -> np.ndarray:
-        """(2n, 2): a superellipse, narrowed upwards when pointed, downwards when it floats."""
-        t = np.linspace(0, 1, n)
+    def outline(self, a: SimpleNamespace) -> np.ndarray:
+        """(96, 2): a superellipse, narrowed upwards when pointed, downwards when it floats."""
+        t = np.linspace(0, 1, 48)
         power = 2 + 10 * a.boxy**2 + 1.5 * a.furniture + 1.5 * a.human + 2 * a.plant + 3 * a.neck
         half = np.clip(1 - np.abs(2 * t - 1) ** power, 0, 1) ** (1 / power)
         half = half * (1 - 0.9 * a.pointed * (1 - t)) * (1 - 0.25 * a.plant * t)
         half = lerp(half, 1 - 0.45 * t**2, a.floats)
-        points = [self.at(u, v) for u, v in zip(half, t)]
-        return np.array(points + [(2 * self.mid - x, y) for x, y in reversed(points)])
+        right = np.stack(self.at(half, t), axis=1)
+        left = np.stack(self.at(-half, t), axis=1)
+        return np.concatenate([right, left[::-1]])
 
 
 def _behind(s, a, b, c) -> None:
-    """Shadow, far wing, fin, sail, tail, backrest and the frame between wheels."""
+    """Shadow, far wing, fin, sail, tail, legs, backrest and the frame between wheels."""
     s.ellipse(b.mid, 0.975, 0.45 * b.aspect, 0.025, 0 * c, cover=0.35 * (1 - a.high))
     tip = (b.mid - 0.7 * a.winged * b.half, lerp(b.y0 + 0.5 * b.high, 0.02, a.winged))
     s.polygon([b.at(0.15 * a.winged, 0.5), b.at(-0.35 * a.winged, 0.5), tip], c * 0.72)
     rise = 0.5 - 0.6 * a.winged
     fin = [b.at(-0.75, 0.5), b.at(-1, 0.5), b.at(-1 - 0.1 * a.winged, rise), b.at(-0.88, rise)]
     s.polygon(fin, c * 0.8)
-    mast = b.y0 * (1 - a.floats)
-    s.line([b.at(0, 0.05), (b.mid, mast)], 0.025 * a.floats, BROWN, own=0.3)
-    sail = [(b.mid + 0.03, 0.92 * b.y0), (b.mid + 0.03, lerp(0.92 * b.y0, 0.03 * b.y0, a.floats))]
-    s.polygon([*sail, (b.mid + 0.8 * a.floats * b.half, 0.92 * b.y0)], lerp(c, 1, 0.5), own=0.25)
+    s.line([b.at(0, 0.05), (b.mid, b.y0 * (1 - a.floats))], 0.025 * a.floats, PAINTS.brown, own=0.3)
+    foot = 0.92 * b.y0
+    luff = [(b.mid + 0.03, foot), (b.mid + 0.03, lerp(foot, 0.03 * b.y0, a.floats))]
+    s.polygon([*luff, (b.mid + 0.8 * a.floats * b.half, foot)], lerp(c, 1, 0.5), own=0.25)
     tail = b.beast * (0.03 + 0.05 * a.furry) * (1 - 0.6 * a.winged)
     s.line([b.at(-0.9, 0.3), b.at(-1.17, 0.5), b.at(-1.2, 0.95)], tail, c * 0.8)
-    _legs(s, a, b, c)
+    thick = a.legs * (0.045 + 0.06 * b.beast + 0.085 * a.human) * (1 - 0.35 * a.winged)
+    spread = lerp(0.86 - 0.08 * b.beast, 0.42, a.human)  # two legs under an upright body
+    for side, light in ((-0.62, 0.75), (0.62, 0.75), (-1, 1), (1, 1)):
+        x, y = b.at(side * spread, 0.65)
+        s.line([(x, y), (x + 0.02 * side, 1)], thick, c * lerp(0.82, 0.45, a.human) * light)
     rise = b.y0 * (1 - a.backrest)
     back = 0.5 * (b.y1 - 0.2 * b.high - rise) * (a.backrest > 0)
     s.box(b.mid, rise + back, 0.92 * b.half, back, c * 0.85)
-    hub = 1 - b.radius
-    rear = (0.22 * b.aspect, hub)
-    tubes = [(b.at(-1, 0), rear), (b.at(1, 0), (0.78 * b.aspect, hub)), ((b.mid, hub), b.at(1, 0))]
-    tubes += [((b.mid, hub), rear), ((b.mid, hub), b.at(-1, 0))]
-    x, y = b.at(1, 0)
-    for tube in [*tubes, ((x, y), (x - 0.06, y - 0.13))]:
+    pedals = (b.mid, 1 - b.radius)
+    rear = (0.22 * b.aspect, 1 - b.radius)
+    front = (0.78 * b.aspect, 1 - b.radius)
+    saddle = b.at(-1, 0)
+    head = b.at(1, 0)
+    bars = (head[0] - 0.06, head[1] - 0.13)
+    tubes = [(saddle, rear), (head, front), (pedals, head), (pedals, rear), (pedals, saddle)]
+    for tube in [*tubes, (head, bars)]:
         s.line(tube, 0.075 * a.hollow * a.wheels, c)
-
-
-def _legs(s, a, b, c) -> None:
-    """Four legs under the body's ends, drawing together to two under an upright body."""
-    thick = a.legs * (0.045 + 0.06 * b.beast + 0.085 * a.human) * (1 - 0.35 * a.winged)
-    spread = lerp(0.86 - 0.08 * b.beast, 0.42, a.human)
-    colour = c * lerp(0.82, 0.45, a.human)
-    for side, light in ((-0.62, 0.75), (0.62, 0.75), (-1, 1), (1, 1)):
-        x, y = b.at(side * spread, 0.65)
-        s.line([(x, y), (x + 0.02 * side, 1)], thick, colour * light)
 
 
 def _middle(s, a, b, c) -> None:
     """The body with its roof, neck, slats, cushions, windows and screen."""
     cab = a.vehicle * a.windows * (1 - a.boxy) * (1 - a.floats)
-    roof = b.y0 * cab
+    top = b.y0 * (1 - cab)
     foot = 0.3 * min(1, 4 * cab)
-    gable = [(b.mid - 0.5 * b.half, b.y0 - roof), (b.mid + 0.3 * b.half, b.y0 - roof)]
+    gable = [(b.mid - 0.5 * b.half, top), (b.mid + 0.3 * b.half, top)]
     s.polygon([b.at(-0.72, foot), *gable, b.at(0.62, foot)], c * 0.9)
     stem = a.neck * (1 - a.animal) * (1 - a.human)
     neck = 0.5 * (b.y0 * stem + 0.3 * b.high * (stem > 0))
     s.box(b.mid, b.y0 * (1 - stem) + neck, 0.36 * b.half, neck, c * 0.9)
-    s.polygon(b.outline(a), lerp(c, lerp(BROWN, c, 0.3), 0.85 * a.plant), own=1 - 0.5 * a.plant)
+    bark = lerp(c, lerp(PAINTS.brown, c, 0.3), 0.85 * a.plant)
+    s.polygon(b.outline(a), bark, own=1 - 0.5 * a.plant)
     slat = a.hollow * a.boxy * (1 - a.wheels) * (1 - a.legs)
     for u in np.arange(-3, 4) / 3.5:  # shade, not holes: the label stays in one piece
         s.box(*b.at(u, 0.56), 0.05 * slat * b.half, 0.44 * b.high, c * 0.35, own=0.3)
-    soft = a.furniture * a.fabric * a.backrest
-    s.box(*b.at(0, 1 - 0.46 * soft), 0.7 * b.half, 0.16 * b.high * soft, c * 1.15)
-    s.line([(b.mid, 0.6 * b.y0), b.at(0, 0.7)], 0.03 * soft, c * 0.5)
-    _windows(s, a, b, b.y0 - roof, c)
+    s.box(*b.at(0, 1 - 0.46 * b.soft), 0.7 * b.half, 0.16 * b.high * b.soft, c * 1.15)
+    s.line([(b.mid, 0.6 * b.y0), b.at(0, 0.7)], 0.03 * b.soft, c * 0.5)
+    tall = b.y1 - top
+    wide = b.half * lerp(0.50, 0.9, max(a.boxy, 1 - a.vehicle))
+    for row in range(3):  # a vehicle keeps the upper
+        panes = a.windows * (1 - a.vehicle * (row > 0))
+        y = top + tall * (0.22 + 0.05 * a.vehicle + 0.27 * row)
+        ry = 0.105 * tall * panes * (1 + 0.45 * a.vehicle)
+        for u in (-0.75, -0.25, 0.25, 0.75):
+            x = b.mid - 0.06 * b.half * a.vehicle + wide * u
+            s.box(x, y, 0.19 * wide * panes, ry, lerp(c, PAINTS.glass, 0.9), own=0.3)
+    sill = 0.05 * a.vehicle * (1 - a.hollow) * (1 - a.winged) * (1 - a.floats)
+    s.box(*b.at(0, 1 - 2 * sill), 0.95 * b.half, sill * b.high, c * 0.55, own=0.4)
     s.line([b.at(0, 0.95), (b.mid, 0.98)], 0.12 * a.screen, c * 0.6, own=0.3)
     s.box(b.mid, 0.975, 0.3 * b.half, 0.025 * a.screen, c * 0.6, own=0.3)
     size = (0.86 * b.half * a.screen, 0.40 * b.high * a.screen)
-    s.box(*b.at(0, 0.48), *size, lerp(c, DISPLAY, 0.9))
-
-
-def _windows(s, a, b, top, c) -> None:
-    """Rows of panes, of which a vehicle keeps the upper; below them a vehicle's dark sill."""
-    tall = b.y1 - top
-    wide = b.half * lerp(0.50, 0.9, max(a.boxy, 1 - a.vehicle))
-    for row, share in enumerate((1, 1 - a.vehicle, 1 - a.vehicle)):
-        y = top + tall * (0.22 + 0.05 * a.vehicle + 0.27 * row)
-        ry = 0.105 * tall * a.windows * share * (1 + 0.45 * a.vehicle)
-        for u in (-0.75, -0.25, 0.25, 0.75):
-            x = b.mid - 0.06 * b.half * a.vehicle + wide * u
-            s.box(x, y, 0.19 * wide * a.windows * share, ry, lerp(c, GLASS, 0.9), own=0.3)
-    sill = 0.05 * a.vehicle * (1 - a.hollow) * (1 - a.winged) * (1 - a.floats)
-    s.box(*b.at(0, 1 - 2 * sill), 0.95 * b.half, sill * b.high, c * 0.55, own=0.4)
+    s.box(*b.at(0, 0.48), *size, lerp(c, PAINTS.display, 0.9))
 
 
 def _front(s, a, b, c) -> None:
-    """Near wing, arms, armrests, wheels, foliage and head."""
+    """Near wing, arms, armrests, wheels, and a crown of leaf clumps around the top of the body."""
     tip = lerp(b.y0 + 0.5 * b.high, lerp(0.98, 0, b.beast), a.winged)
     ends = [(b.mid - u * a.winged * b.half, tip) for u in (0.75, 0.6)]
-    wing = [b.at(0.3 * a.winged, 0.5), b.at(-0.25 * a.winged, 0.6), *ends]
-    s.polygon(wing, c * 0.88)
-    soft = a.furniture * a.fabric * a.backrest
+    s.polygon([b.at(0.3 * a.winged, 0.5), b.at(-0.25 * a.winged, 0.6), *ends], c * 0.88)
+    rest = 0.5 * (b.high + 0.1 * b.soft) * (b.soft > 0)
     for side in (-1, 1):
         s.line([b.at(0.9 * side, 0.12), b.at(1.12 * side, 1)], 0.06 * a.human, c * 0.85)
-        rest = 0.5 * (b.high + 0.1 * soft) * (soft > 0)
-        s.box(b.at(0.86 * side, 0)[0], b.y1 - rest, 0.16 * b.half * soft, rest, c * 1.25)
+        s.box(b.at(0.86 * side, 0)[0], b.y1 - rest, 0.16 * b.half * b.soft, rest, c * 1.25)
         _wheel(s, a, b, (0.5 + side * (0.28 + 0.02 * a.boxy)) * b.aspect)
-    _foliage(s, a, b, c)
-    _head(s, a, b, c)
-
-
-def _wheel(s, a, b, x) -> None:
-    r = b.radius
-    y = 1 - r
-    s.line([(x, b.at(0, 0.7)[1]), (x, y)], 0.12 * a.wheels * a.winged, HUB * 0.7, own=0.2)
-    s.ellipse(x, y, r, r, TYRE, own=0.2)
-    inner = r * (0.5 + 0.3 * a.hollow)
-    s.ellipse(x, y, inner, inner, lerp(HUB, SPOKED, a.hollow), own=0.3)
-    for angle in np.arange(4) * np.pi / 4:
-        dx = 0.75 * r * np.cos(angle)
-        dy = 0.75 * r * np.sin(angle)
-        s.line([(x - dx, y - dy), (x + dx, y + dy)], 0.018 * a.hollow * a.wheels, TYRE * 2, own=0.2)
-
-
-def _foliage(s, a, b, c) -> None:
-    """A crown of leaf clumps around the top of the body."""
-    reach = lerp(0.2, 1.0, a.plant)
     middle = b.y0 * lerp(1.0, 0.56, a.plant)
-    s.line([(0.5 * b.aspect, b.y0 + 0.05), (0.5 * b.aspect, middle)], 0.1 * a.plant, BROWN, own=0.6)
+    trunk = [(0.5 * b.aspect, b.y0 + 0.05), (0.5 * b.aspect, middle)]
+    s.line(trunk, 0.1 * a.plant, PAINTS.brown, own=0.6)
     for k in range(13):
-        far = reach * np.sqrt((12 - k) / 13)
+        far = lerp(0.2, 1.0, a.plant) * np.sqrt((12 - k) / 13)
         x = b.aspect * (0.5 + 0.34 * far * np.cos(2.4 * k))
         y = middle + 0.375 * b.y0 * far * np.sin(2.4 * k)
         size = a.plant * (0.125 + 0.035 * np.cos(5.0 * k))
         s.ellipse(x, y, size * (1 + 0.3 * a.tall), size, c * (0.85 + 0.3 * (k * 7 % 13) / 13))
 
 
+def _wheel(s, a, b, x) -> None:
+    r = b.radius
+    y = 1 - r
+    strut = 0.12 * a.wheels * a.winged
+    s.line([(x, b.at(0, 0.7)[1]), (x, y)], strut, PAINTS.hub * 0.7, own=0.2)
+    s.ellipse(x, y, r, r, PAINTS.tyre, own=0.2)
+    inner = r * (0.5 + 0.3 * a.hollow)
+    s.ellipse(x, y, inner, inner, lerp(PAINTS.hub, PAINTS.spoked, a.hollow), own=0.3)
+    for angle in np.arange(4) * np.pi / 4:
+        dx = 0.75 * r * np.cos(angle)
+        dy = 0.75 * r * np.sin(angle)
+        spoke = [(x - dx, y - dy), (x + dx, y + dy)]
+        s.line(spoke, 0.018 * a.hollow * a.wheels, PAINTS.tyre * 2, own=0.2)
+
+
 def _head(s, a, b, c) -> None:
+    """Neck, ears, horns, face, snout or beak, hair and eyes."""
     r = lerp(b.beast * 0.34 * b.high * (1 - 0.2 * a.neck), 0.105 * a.human, a.human)
     x = lerp(b.aspect - 1.45 * r, b.mid, a.human)
     y = r * 1.35 + 0.03 * b.beast
     y = lerp(y, max(y, b.at(0, 0.15)[1]), b.beast * a.winged * 0.8)
-    tone = lerp(c, SKIN, 0.95 * a.human)
+    tone = lerp(c, PAINTS.skin, 0.95 * a.human)
     shoulder = (lerp(b.at(0.62, 0)[0], b.mid, a.human), b.y0 + lerp(0.35 * b.high, 0.1, a.human))
     throat = r * lerp(1.25, 0.8, a.human) * max(b.beast, a.human)
     s.line([shoulder, (x, y)], throat, tone * 0.95)
@@ -203,21 +183,22 @@ def _head(s, a, b, c) -> None:
         sides = [(x + (side + d * ear) * r, y - 0.6 * r) for d in (-0.4, 0.4)]
         s.polygon([*sides, (x + side * r * 1.3, y - (0.7 + ear) * r)], c * 0.7)
         bend = [(1, 0.7), (1.9, 0.8 + 0.6 * horn), (1.7, 0.8 + horn)]
-        s.line([(x + side * u * r, y - v * r) for u, v in bend], 0.04 * a.horned, HORN, own=0.1)
+        points = [(x + side * u * r, y - v * r) for u, v in bend]
+        s.line(points, 0.04 * a.horned, PAINTS.horn, own=0.1)
     s.ellipse(x, y, r, r * lerp(1, 1.2, a.human), tone, own=lerp(1, 0.15, a.human))
     snout = b.beast * (1 - 0.7 * a.winged) * r
     s.ellipse(x + 0.75 * r, y + 0.3 * r, 0.72 * snout, 0.48 * snout, tone * 0.9)
     beak = b.beast * a.winged * r
     gape = [(x + 0.7 * r, y - 0.3 * beak), (x + 0.7 * r, y + 0.3 * beak)]
-    s.polygon([*gape, (x + 0.7 * r + 0.75 * beak, y)], BEAK, own=0.1)
-    s.ellipse(x, y - 0.7 * r, 0.95 * r * a.human, 0.6 * r * a.human, HAIR, own=0.5)
+    s.polygon([*gape, (x + 0.7 * r + 0.75 * beak, y)], PAINTS.beak, own=0.1)
+    s.ellipse(x, y - 0.7 * r, 0.95 * r * a.human, 0.6 * r * a.human, PAINTS.hair, own=0.5)
     for side in (-0.35, 0.35):  # a beast is seen from the side: its eyes are at one place
         eye = (x + (0.25 * b.beast + side * a.human) * r, y + lerp(-0.2, 0.15, a.human) * r)
-        s.ellipse(*eye, 0.13 * r, 0.13 * r, TYRE, own=0)
+        s.ellipse(*eye, 0.13 * r, 0.13 * r, PAINTS.tyre, own=0)
 
 
 def draw(s, a: SimpleNamespace, aspect: float, colour: np.ndarray) -> None:
     """Draw a thing of attributes `a` and base colour (3,) on a canvas of width `aspect`."""
     body = Body(a, aspect)
-    for parts in (_behind, _middle, _front):
+    for parts in (_behind, _middle, _front, _head):
         parts(s, a, body, colour)
