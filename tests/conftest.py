@@ -37,7 +37,7 @@ def pytest_terminal_summary(terminalreporter):
 def world(tmp_path_factory) -> Path:
     """A toy world of 24 + 8 small images, VOC and Context; a test that changes it copies it."""
     root = tmp_path_factory.mktemp("data") / "world"
-    toy.build(root, seed=0, train=24, val=8, short_side=64, workers=1, progress=False)
+    toy.ensure(root, seed=0, train=24, val=8, short_side=64, workers=1, progress=False)
     return root
 
 

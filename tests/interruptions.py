@@ -58,7 +58,7 @@ MOMENTS = [
 
 def tiny(folder: Path) -> Settings:
     """Settings of a run of some two seconds, and its data and weights under `folder`."""
-    toy.build(folder / "world", train=16, val=12, short_side=64, workers=1, progress=False)
+    toy.ensure(folder / "world", train=16, val=12, short_side=64, workers=1, progress=False)
     settings = Settings.make(
         k=4,
         methods="no_generator,zs3net,ours",

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -82,55 +83,52 @@ def _write_texts(root: Path, seed: int, train: int, val: int) -> None:
     corpus.train_word2vec(said, seed).save_word2vec_format(str(root / "wordvectors.txt"))
 
 
-def settings(*, seed: int = 0, train: int = 400, val: int = 160, short_side: int = 128) -> dict:
-    """What world.json holds: the settings and a hash of the sources, to tell a stale world by."""
-    if min(train, val) < 1 or short_side < 32:
-        raise ZS3Error(
-            "the toy world needs train and val of at least 1 and a short side of at least 32 pixels"
-        )
-    sources = f"{code_hash('toy')}-{file_hash(FILE)}"
-    sizes = {"train": train, "val": val, "short_side": short_side}
-    return {"version": 2, "seed": seed, **sizes, "sources": sources}
-
-
-def build(root: Path | str, *, workers: int = 2, progress: bool = True, **wanted: int) -> Path:
-    """Make the toy world at `root`: VOC 2012 devkit, Context's .mat files, corpus, word vectors.
+def ensure(
+    root: Path | str,
+    *,
+    seed: int = 0,
+    train: int = 400,
+    val: int = 160,
+    short_side: int = 128,
+    force: bool = False,
+    workers: int = 2,
+    progress: bool = True,
+) -> Path:
+    """The toy world at `root`: VOC 2012 devkit, Context's .mat files, corpus, word vectors.
 
     Arguments:
-        wanted: `seed`, `train` and `val` (images of VOC and of Context each), `short_side`
-            (pixels): the files' bytes depend on these alone.
+        train, val: images of VOC and of Context each; short_side: in pixels. The files' bytes
+            depend on these and `seed` alone.
+        force: make it even where it is there and of these settings and this code.
         workers: processes that draw.
 
     Everything is written to a sibling folder that takes `root`'s place at the end: no reader meets
     half a world. Raises ZS3Error where `root` is something else (nothing of the user's is lost).
     """
+    if min(train, val) < 1 or short_side < 32:
+        raise ZS3Error(
+            "the toy world needs train and val of at least 1 and a short side of at least 32 pixels"
+        )
+    sizes = {"seed": seed, "train": train, "val": val, "short_side": short_side}
+    made = sizes | {"sources": f"{code_hash('toy')}-{file_hash(FILE)}"}
     root = Path(root).absolute()
-    made = settings(**wanted)
-    if root.exists() and any(root.iterdir()) and not (root / "world.json").exists():
+    record = root / "world.json"
+    with suppress(OSError, ValueError):
+        if json.loads(record.read_text()) == made and not force:
+            return root
+    if root.exists() and any(root.iterdir()) and not record.exists():
         raise ZS3Error(f"{root} exists and is not a toy world: choose another folder or empty it")
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
         fresh = Path(scratch, "new")
         for folder in (*PICTURES.values(), MASKS, LISTS, MATS):
             (fresh / folder).mkdir(parents=True)
-        _write_texts(fresh, made["seed"], made["train"], made["val"])
-        write = partial(_write_pictures, fresh, made["seed"], made["short_side"])
-        each = range(made["train"] + made["val"])
+        _write_texts(fresh, seed, train, val)
+        write = partial(_write_pictures, fresh, seed, short_side)
         bar = {"desc": "toy world", "unit": "pair", "disable": not progress}
-        process_map(write, each, max_workers=max(1, workers), chunksize=8, **bar)
+        process_map(write, range(train + val), max_workers=max(1, workers), chunksize=8, **bar)
         (fresh / "world.json").write_text(json.dumps(made, indent=1) + "\n")
         if root.exists():
             root.rename(Path(scratch, "old"))  # an old world moves off: no rename replaces it
         fresh.rename(root)
     return root
-
-
-def ensure(root: Path | str, *, workers: int = 2, progress: bool = True, **wanted: int) -> Path:
-    """`root` with the `wanted` world (see `build`), made only where it is missing or stale."""
-    try:
-        found = json.loads((Path(root) / "world.json").read_text())
-    except (OSError, ValueError):
-        found = None
-    if found != settings(**wanted):
-        build(root, workers=workers, progress=progress, **wanted)
-    return Path(root)
