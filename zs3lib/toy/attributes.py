@@ -26,15 +26,12 @@ def having(*roles: str) -> np.ndarray:
     return np.array([role in roles for role in ROLE_OF.values()])
 
 
-def vector(text: str) -> np.ndarray:
+def _looks(text: str) -> np.ndarray:
     """Looks, (len(ATTRIBUTES),) float32 in [0, 1], of text such as "furry 0.5, legs 1"."""
-    looks = dict.fromkeys(ATTRIBUTES, 0.0)
-    for part in text.split(","):
-        name, strength = part.split()
-        if name not in looks:
-            raise ValueError(f"unknown attribute {name}: choose from {', '.join(ATTRIBUTES)}")
-        looks[name] = float(strength)
-    return np.array(list(looks.values()), np.float32)
+    strengths = dict(part.split() for part in text.split(","))
+    if unknown := set(strengths) - set(ATTRIBUTES):
+        raise ValueError(f"{FILE}: unknown {unknown}: choose from {', '.join(ATTRIBUTES)}")
+    return np.array([float(strengths.get(name, 0)) for name in ATTRIBUTES], np.float32)
 
 
 def named(looks: np.ndarray) -> SimpleNamespace:
@@ -48,8 +45,8 @@ def colours(section: str) -> dict[str, np.ndarray]:
 
 
 EXTRA = tuple(INI["extra"])  # drawable and spoken of, but in no dataset
-WORDS = dict(INI["voc"]) | dict(INI["context"]) | dict(INI["extra"])
-TABLE = {name: vector(text) for name, text in WORDS.items()}  # word -> looks
+_words = dict(INI["voc"]) | dict(INI["context"]) | dict(INI["extra"])
+TABLE = {name: _looks(text) for name, text in _words.items()}  # word -> looks
 
 
 def made_up(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -60,7 +60,7 @@ class Body:
         half = half * (1 - 0.9 * a.pointed * (1 - t)) * (1 - 0.25 * a.plant * t)
         half = lerp(half, 1 - 0.45 * t**2, a.floats)
         right = np.stack(self.at(half, t), axis=1)
-        left = np.stack(self.at(-half, t), axis=1)
+        left = right * (-1, 1) + (2 * self.mid, 0)
         return np.concatenate([right, left[::-1]])
 
 
@@ -100,7 +100,7 @@ def _behind(s, a, b, c) -> None:
 def _middle(s, a, b, c) -> None:
     """The body with its roof, neck, slats, cushions, windows and screen."""
     cab = a.vehicle * a.windows * (1 - a.boxy) * (1 - a.floats)
-    top = b.y0 * (1 - cab)
+    top = b.y0 - b.y0 * cab
     foot = 0.3 * min(1, 4 * cab)
     gable = [(b.mid - 0.5 * b.half, top), (b.mid + 0.3 * b.half, top)]
     s.polygon([b.at(-0.72, foot), *gable, b.at(0.62, foot)], c * 0.9)
@@ -117,12 +117,13 @@ def _middle(s, a, b, c) -> None:
     tall = b.y1 - top
     wide = b.half * lerp(0.50, 0.9, max(a.boxy, 1 - a.vehicle))
     for row in range(3):  # a vehicle keeps the upper
-        panes = a.windows * (1 - a.vehicle * (row > 0))
+        share = 1 - a.vehicle * (row > 0)
         y = top + tall * (0.22 + 0.05 * a.vehicle + 0.27 * row)
-        ry = 0.105 * tall * panes * (1 + 0.45 * a.vehicle)
+        ry = 0.105 * tall * a.windows * share * (1 + 0.45 * a.vehicle)
         for u in (-0.75, -0.25, 0.25, 0.75):
             x = b.mid - 0.06 * b.half * a.vehicle + wide * u
-            s.box(x, y, 0.19 * wide * panes, ry, lerp(c, PAINTS.glass, 0.9), own=0.3)
+            rx = 0.19 * wide * a.windows * share
+            s.box(x, y, rx, ry, lerp(c, PAINTS.glass, 0.9), own=0.3)
     sill = 0.05 * a.vehicle * (1 - a.hollow) * (1 - a.winged) * (1 - a.floats)
     s.box(*b.at(0, 1 - 2 * sill), 0.95 * b.half, sill * b.high, c * 0.55, own=0.4)
     s.line([b.at(0, 0.95), (b.mid, 0.98)], 0.12 * a.screen, c * 0.6, own=0.3)
@@ -137,10 +138,19 @@ def _front(s, a, b, c) -> None:
     ends = [(b.mid - u * a.winged * b.half, tip) for u in (0.75, 0.6)]
     s.polygon([b.at(0.3 * a.winged, 0.5), b.at(-0.25 * a.winged, 0.6), *ends], c * 0.88)
     rest = 0.5 * (b.high + 0.1 * b.soft) * (b.soft > 0)
+    r = b.radius
+    hub = r * (0.5 + 0.3 * a.hollow)
     for side in (-1, 1):
         s.line([b.at(0.9 * side, 0.12), b.at(1.12 * side, 1)], 0.06 * a.human, c * 0.85)
         s.box(b.at(0.86 * side, 0)[0], b.y1 - rest, 0.16 * b.half * b.soft, rest, c * 1.25)
-        _wheel(s, a, b, (0.5 + side * (0.28 + 0.02 * a.boxy)) * b.aspect)
+        x = (0.5 + side * (0.28 + 0.02 * a.boxy)) * b.aspect
+        strut = [(x, b.at(0, 0.7)[1]), (x, 1 - r)]
+        s.line(strut, 0.12 * a.wheels * a.winged, PAINTS.hub * 0.7, own=0.2)
+        s.ellipse(x, 1 - r, r, r, PAINTS.tyre, own=0.2)
+        s.ellipse(x, 1 - r, hub, hub, lerp(PAINTS.hub, PAINTS.spoked, a.hollow), own=0.3)
+        for angle in np.arange(4) * np.pi / 4:
+            spoke = np.outer([-0.75 * r, 0.75 * r], [np.cos(angle), np.sin(angle)]) + (x, 1 - r)
+            s.line(spoke, 0.018 * a.hollow * a.wheels, PAINTS.tyre * 2, own=0.2)
     middle = b.y0 * lerp(1.0, 0.56, a.plant)
     trunk = [(0.5 * b.aspect, b.y0 + 0.05), (0.5 * b.aspect, middle)]
     s.line(trunk, 0.1 * a.plant, PAINTS.brown, own=0.6)
@@ -150,21 +160,6 @@ def _front(s, a, b, c) -> None:
         y = middle + 0.375 * b.y0 * far * np.sin(2.4 * k)
         size = a.plant * (0.125 + 0.035 * np.cos(5.0 * k))
         s.ellipse(x, y, size * (1 + 0.3 * a.tall), size, c * (0.85 + 0.3 * (k * 7 % 13) / 13))
-
-
-def _wheel(s, a, b, x) -> None:
-    r = b.radius
-    y = 1 - r
-    strut = 0.12 * a.wheels * a.winged
-    s.line([(x, b.at(0, 0.7)[1]), (x, y)], strut, PAINTS.hub * 0.7, own=0.2)
-    s.ellipse(x, y, r, r, PAINTS.tyre, own=0.2)
-    inner = r * (0.5 + 0.3 * a.hollow)
-    s.ellipse(x, y, inner, inner, lerp(PAINTS.hub, PAINTS.spoked, a.hollow), own=0.3)
-    for angle in np.arange(4) * np.pi / 4:
-        dx = 0.75 * r * np.cos(angle)
-        dy = 0.75 * r * np.sin(angle)
-        spoke = [(x - dx, y - dy), (x + dx, y + dy)]
-        s.line(spoke, 0.018 * a.hollow * a.wheels, PAINTS.tyre * 2, own=0.2)
 
 
 def _head(s, a, b, c) -> None:
