@@ -216,7 +216,7 @@ def test_augmentation_depends_on_seed_epoch_and_image_alone(settings, world):
         assert torch.equal(x, u) and torch.equal(y, v)
     assert not torch.equal(first[0][0], later[0][0])
     assert first[0][0].shape == (3, 48, 48) and first[0][1].dtype == torch.uint8
-    batches = augment.batches(first, chosen, size=2, order=[2, 0, 1])
+    batches = augment.batches(first, chosen, [[2, 0], [1]])
     assert torch.equal(next(iter(batches))[0], torch.stack([forwards[2][0], forwards[0][0]]))
 
 

@@ -198,7 +198,7 @@ class Run:
         def view_batches(view: int, first: int):
             rest = list(range(first, len(images)))
             views = Augmented(images, rest, settings, seed=seed, epoch=view)
-            return batches(views, settings, size=settings.batch_size)
+            return batches(views, settings)
 
         with self._working_in(folder):
             cache.fill(self.model, view_batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import warnings
 from functools import partial
 
@@ -17,12 +18,11 @@ from torchvision.transforms.v2 import functional as F
 
 from ..classes import VOID
 from ..errors import ZS3Error
-from ..seeds import stream
+from ..seeds import shuffled, stream
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
 SHARED = "/dev/shm"  # where workers of Linux leave their batches
-BYTES = 3 * 4 + 1  # of a pixel in a batch: three float32 and a label
 
 
 class _RandomResize(v2.RandomResize):
@@ -84,17 +84,6 @@ class Augmented(Dataset):
         return image.as_subclass(Tensor), mask.as_subclass(Tensor)
 
 
-def validation_input(image: Image.Image, settings) -> Tensor:
-    """An RGB picture with its short side resized to `val_size`: (1, 3, H, W) float32."""
-    resized = F.resize(F.pil_to_tensor(image), [settings.val_size], antialias=True)
-    return normalise()(tv_tensors.Image(resized)).as_subclass(Tensor)[None]
-
-
-def _validation_pair(data, settings, i: int) -> tuple[Tensor, Tensor]:
-    image, labels = data.load(i)
-    return validation_input(image, settings), torch.from_numpy(labels)
-
-
 def workers(settings) -> int:
     """Processes that load: as many as asked for, but one core of several is the network's.
 
@@ -103,39 +92,24 @@ def workers(settings) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     wanted = min(settings.workers, max(1, (cores or 1) - 1))
-    if not wanted or not os.path.isdir(SHARED):
-        return wanted
     most = max(settings.batch_size, settings.stage1_batch_size)
     pixels = max(most * settings.crop_size**2, 3 * settings.val_size**2)
-    room = shutil.disk_usage(SHARED).free // (pixels * BYTES)
-    if (fit := max(0, (room - 1) // 2)) >= wanted:
-        return wanted
-    warnings.warn(
-        f"{SHARED} has no room for the batches of {wanted} workers: fewer load; give it more "
-        '(docker run --shm-size 1g), or ask for none (-y "options: {workers: 0}")'
-    )
-    return fit
+    batch = pixels * (3 * 4 + 1)  # bytes: three float32 and a label each
+    free = shutil.disk_usage(SHARED).free if os.path.isdir(SHARED) else sys.maxsize
+    fit = max(0, (free // batch - 1) // 2)
+    if fit < wanted:
+        warnings.warn(
+            f"{SHARED} has no room for the batches of {wanted} workers: fewer load; give it more "
+            '(docker run --shm-size 1g), or ask for none (-y "options: {workers: 0}")'
+        )
+    return min(wanted, fit)
 
 
-def batches(
-    dataset: Dataset, settings, *, size: int, order=None, drop_last: bool = False
-) -> DataLoader:
-    """Batches of `size` in the given order of the dataset's indices, by default its own."""
-    return DataLoader(
-        dataset,
-        batch_size=size,
-        sampler=order,
-        num_workers=workers(settings),
-        drop_last=drop_last,
-        pin_memory=torch.cuda.is_available() and settings.device != "cpu",
-    )
-
-
-def validation_batches(data, settings) -> DataLoader:
-    """One image at a time: (image (1, 3, H, W) float32, labels (H, W) uint8 at their own size)."""
-    indices = range(len(data))
-    load = partial(_validation_pair, data, settings)
-    return DataLoader(indices, batch_size=None, collate_fn=load, num_workers=workers(settings))
+def batches(dataset: Dataset, settings, order: list[list[int]] | None = None) -> DataLoader:
+    """Batches of a dataset: of the positions in `order`, by default all, one after the other."""
+    which = {"batch_sampler": order} if order else {"batch_size": settings.batch_size}
+    pinned = torch.cuda.is_available() and settings.device != "cpu"
+    return DataLoader(dataset, **which, num_workers=workers(settings), pin_memory=pinned)
 
 
 class Pictures:
@@ -154,22 +128,37 @@ class Pictures:
         self.data = data
         self.indices = indices
         self.settings = settings
-        self.size = settings.stage1_batch_size
-        self.batches = max(1, len(indices) // self.size)
+        self.batches = max(1, len(indices) // settings.stage1_batch_size)
 
-    def _order(self, epoch: int) -> list[int]:
-        random = torch.Generator().manual_seed(stream(self.settings.backbone_seed, 13, epoch))
-        return torch.randperm(len(self.indices), generator=random).tolist()
+    def _order(self, epoch: int) -> list[list[int]]:
+        settings = self.settings
+        parts = (settings.backbone_seed, 13, epoch)
+        return shuffled(len(self.indices), settings.stage1_batch_size, *parts)[: self.batches]
 
     def epoch(self, epoch: int) -> DataLoader:
         """Batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8)."""
         seed = stream(self.settings.backbone_seed, 12)
         pictures = Augmented(self.data, self.indices, self.settings, seed=seed, epoch=epoch)
-        whole = len(self.indices) >= self.size
-        order = self._order(epoch)
-        return batches(pictures, self.settings, size=self.size, order=order, drop_last=whole)
+        return batches(pictures, self.settings, self._order(epoch))
 
     def ids(self, epoch: int, step: int) -> list[str]:
         """The image ids of a batch."""
-        chosen = self._order(epoch)[step * self.size : (step + 1) * self.size]
-        return [self.data.ids[self.indices[i]] for i in chosen]
+        return [self.data.ids[self.indices[i]] for i in self._order(epoch)[step]]
+
+
+def validation_input(image: Image.Image, settings) -> Tensor:
+    """An RGB picture with its short side resized to `val_size`: (1, 3, H, W) float32."""
+    resized = F.resize(F.pil_to_tensor(image), [settings.val_size], antialias=True)
+    return normalise()(tv_tensors.Image(resized)).as_subclass(Tensor)[None]
+
+
+def _validation_pair(data, settings, i: int) -> tuple[Tensor, Tensor]:
+    image, labels = data.load(i)
+    return validation_input(image, settings), torch.from_numpy(labels)
+
+
+def validation_batches(data, settings) -> DataLoader:
+    """One image at a time: (image (1, 3, H, W) float32, labels (H, W) uint8 at their own size)."""
+    load = partial(_validation_pair, data, settings)
+    indices = range(len(data))
+    return DataLoader(indices, batch_size=None, collate_fn=load, num_workers=workers(settings))

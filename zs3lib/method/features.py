@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import ZS3Error
-from ..seeds import stream
+from ..seeds import shuffled, stream
 from .deeplab import DeepLabV3Plus, autocast
 
 
@@ -187,9 +187,8 @@ class FeatureCache:
 
     def _order(self, epoch: int) -> list[list[int]]:
         """The images of each batch of an epoch."""
-        random = torch.Generator().manual_seed(stream(self.settings.seed, 22, epoch))
-        order = torch.randperm(len(self.image_ids), generator=random)
-        return [batch.tolist() for batch in order.split(self.settings.batch_size)]
+        settings = self.settings
+        return shuffled(len(self.image_ids), settings.batch_size, settings.seed, 22, epoch)
 
     def epoch(self, epoch: int):
         """The batches of an epoch, every image in one of its views."""

@@ -24,7 +24,7 @@ from ..classes import VOID
 from ..data.augment import Augmented, batches
 from ..method.deeplab import autocast, build
 from ..method.features import cell_labels
-from ..seeds import stream
+from ..seeds import shuffled, stream
 from ..settings import Settings
 from .attributes import ATTRIBUTES, having, made_up
 from .scenes import band, picture, region, standing
@@ -102,12 +102,11 @@ def pretrain(
     schedule = OneCycleLR(optimiser, RATE, total_steps=epochs * steps, pct_start=0.2)
     losses = []
     for epoch in range(epochs):
-        random = torch.Generator().manual_seed(stream(seed, 42, epoch))
-        order = torch.randperm(images, generator=random)
+        order = shuffled(images, size, seed, 42, epoch)[:steps]
         views = Augmented(data, range(images), settings, seed=stream(seed, 41), epoch=epoch)
-        loader = batches(views, settings, size=size, order=order.tolist(), drop_last=True)
+        loader = batches(views, settings, order)
         total = 0.0
-        for (x, labels), batch in zip(tqdm(loader), order.split(size)):
+        for (x, labels), batch in zip(tqdm(loader), order):
             with autocast(x.device, True):
                 x = x.to(memory_format=torch.channels_last)
                 logits = network.classifier(network.features(x))
