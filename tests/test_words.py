@@ -7,6 +7,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from gensim import downloader
+from gensim.models import KeyedVectors
 
 from zs3lib.data import words as module
 from zs3lib.data.words import load_word_vectors
@@ -39,7 +41,6 @@ ROWS |= {"truck": [0, 4], "beachball": [3, 3]}
         ("aeroplane", "airplane", [0, 2]),
         ("pottedplant", "potted + plant", [2, 3]),
         ("tvmonitor", "tv", [3, 0]),
-        ("diningtable", "table", [5, 5]),
         ("school bus", "school_bus", [1, 2]),
         ("fire truck", "fire + truck", [1, 2]),
         ("beach ball", "beachball", [3, 3]),
@@ -61,27 +62,21 @@ def test_norms(tmp_path, norm, lengths):
     assert vectors.dtype == np.float32
 
 
-@pytest.fixture(params=["w.txt", "w.txt.gz", "w.bin", "google.gz"])
-def source(request, tmp_path):
-    """The same three words in each format; gensim's downloader names its binary file just .gz."""
-    from gensim.models import KeyedVectors
-
-    rows = {"a": [1, 2, 3], "cow": [0.1, 1e-30, -3], "\u00e9t\u00e9": [5, 6, 7], "cat": [4, 5, 6.5]}
+@pytest.mark.parametrize("name", ["w.txt", "w.txt.gz", "w.bin", "google.gz"])
+@pytest.mark.parametrize("large", [0, 50_000_000])
+def test_formats_are_told_apart_and_an_excerpt_is_as_the_whole(tmp_path, monkeypatch, name, large):
+    """Gensim's downloader names its binary file just .gz; a binary number may hold a line end."""
+    line_end = float(np.frombuffer(b"\n\n\n\x40", np.float32)[0])
+    rows = {"a": [line_end, 2, 3], "cow": [0.1, 1e-30, -3], "\u00e9t\u00e9": [5, 6, 7]}
+    rows |= {"cat": [line_end, 5, 6.5]}
     vectors = KeyedVectors.load_word2vec_format(write(tmp_path / "w.txt", rows))
     vectors.save_word2vec_format(str(tmp_path / "w.bin"), binary=True)
-    for name, plain in (("w.txt.gz", "w.txt"), ("google.gz", "w.bin")):
-        (tmp_path / name).write_bytes(gzip.compress((tmp_path / plain).read_bytes()))
-    return str(tmp_path / request.param)
-
-
-@pytest.mark.parametrize("large", [0, 50_000_000])
-def test_formats_are_told_apart_and_an_excerpt_is_as_the_whole(
-    source, large, tmp_path, monkeypatch
-):
+    for packed, plain in (("w.txt.gz", "w.txt"), ("google.gz", "w.bin")):
+        (tmp_path / packed).write_bytes(gzip.compress((tmp_path / plain).read_bytes()))
     monkeypatch.setattr(module, "LARGE", large)
-    found, _ = load_word_vectors(source, ("cat", "cow"), dim=3, norm="none", cache=tmp_path / "c")
-    assert found.tolist() == np.float32([[4, 5, 6.5], [0.1, 1e-30, -3]]).tolist()
-    assert "nearest spellings there: cat" in fails(source, ("cats",), cache=tmp_path / "c")
+    given = {"dim": 3, "norm": "none", "cache": tmp_path / "cache"}
+    found, _ = load_word_vectors(str(tmp_path / name), ("cat", "cow"), **given)
+    assert found.tolist() == np.float32([rows["cat"], rows["cow"]]).tolist()
 
 
 def test_of_a_large_file_only_the_needed_words_are_held_and_it_is_read_once(tmp_path, monkeypatch):
@@ -89,36 +84,26 @@ def test_of_a_large_file_only_the_needed_words_are_held_and_it_is_read_once(tmp_
     table = np.random.default_rng(0).standard_normal((count, 300)).astype(np.float32)
     names = [f"w{i}" for i in range(count)]
     names[7] = "cow"
-    names[9_000] = "airplane"
     names[-1] = "sofa"
     rows = b"".join(w.encode() + b" " + row.tobytes() for w, row in zip(names, table))
     path = tmp_path / "google.bin"
     path.write_bytes(f"{count} 300\n".encode() + rows)
     monkeypatch.setattr(module, "LARGE", 0)
-
-    def load(*classes):
-        return load_word_vectors(str(path), classes, norm="none", cache=tmp_path / "cache")
-
     tracemalloc.start()
-    vectors, _ = load("cow", "aeroplane")
+    vectors, _ = load_word_vectors(str(path), ("cow",), norm="none", cache=tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 0.2 * path.stat().st_size and (vectors == table[[7, 9_000]]).all()
-    (small,) = (tmp_path / "cache" / "words").glob("*")
+    assert peak < 0.2 * path.stat().st_size and (vectors == table[7]).all()
+    (small,) = (tmp_path / "words").glob("*")
     made_at = small.stat().st_mtime_ns
-    assert small.stat().st_size < 10_000 and (load("sofa")[0][0] == table[-1]).all()
+    vectors, _ = load_word_vectors(str(path), ("sofa",), norm="none", cache=tmp_path)
+    assert (vectors == table[-1]).all() and small.stat().st_size < 10_000
     assert [p.stat().st_mtime_ns for p in small.parent.glob("*")] == [made_at]
-
-    path.write_bytes(path.read_bytes()[:-5_000])
-    assert "google.bin" in fails(str(path), dim=300, cache=tmp_path / "other")
-    assert not list((tmp_path / "other" / "words").glob("*"))
 
 
 def test_a_name_in_gensims_downloader(tmp_path, monkeypatch):
-    import gensim.downloader
-
-    monkeypatch.setattr(gensim.downloader, "BASE_DIR", str(tmp_path))
-    monkeypatch.setattr(gensim.downloader, "load", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(downloader, "BASE_DIR", str(tmp_path))
+    monkeypatch.setattr(downloader, "load", lambda *_, **__: 1 / 0)
     (tmp_path / "small-3").mkdir()
     (tmp_path / "small-3" / "small-3.gz").write_bytes(gzip.compress(b"1 3\ncow 1 2 3\n"))
     assert load_word_vectors("small-3", ("cow",), dim=3)[0].shape == (1, 3)
@@ -131,36 +116,29 @@ def test_a_name_in_gensims_downloader(tmp_path, monkeypatch):
         ("horse", "no vector for 'horse'; nearest spellings there: ", "tree"),
         ("xylophone", "no vector for 'xylophone'", ";"),
         ("school bus", "'school' is unknown", "tree"),
-        ("school bus", "nearest in meaning to bus: van", "tree"),
+        ("fire horse", "'fire' is unknown: 'horse' is unknown; nearest spellings there: ", "tree"),
     ],
 )
-def test_a_missing_word_offers_near_spellings_and_meanings(tmp_path, name, says, silent):
-    rows = {"bus": [1, 0.1, 0], "van": [1, 0.2, 0], "coach": [0.9, 0, 0.1], "house": [0.8, 0, 0]}
-    source = write(tmp_path / "w.txt", rows | {"tree": [0, 0, 1]})
+def test_a_missing_word_offers_near_spellings(tmp_path, name, says, silent):
+    source = write(tmp_path / "w.txt", {"bus": [1, 0, 0], "house": [1, 0, 1], "tree": [0, 0, 1]})
     message = fails(source, (name,))
     assert source in message and says in message and silent not in message
 
 
-@pytest.mark.parametrize("header", ["cow 1 2 3", "hello world", "1", "9 3", "1 5", "one 3"])
-def test_a_wrong_header(tmp_path, header):
-    assert "w.txt" in fails(write(tmp_path / "w.txt", {"cow": [1, 2, 3]}, header))
+TEXT = b"1 3\ncow 1 2 3\n"
+HEADERS = [b"cow 1 2 3", b"hello world", b"1", b"9 3", b"1 5", b"one 3"]
+BAD = [("w.txt", TEXT.replace(b"1 3", header, 1)) for header in HEADERS]
+BAD += [
+    ("w.txt", b""),
+    ("w.txt", b"\xff\xfe\x00\x01" * 50),
+    ("w.txt", TEXT.replace(b" 3\n", b"\n")),
+]
+BAD += [("w.txt", TEXT.replace(b"2", b"two")), ("w.txt", gzip.compress(TEXT))]
+BAD += [("w.gz", gzip.compress(TEXT)[:-9]), ("w.gz", TEXT), ("no/vectors.txt", None), ("", None)]
 
 
-PACKED = gzip.compress(b"1 3\ncow 1 2 3\n")
-BAD = [b"", b"\xff\xfe\x00\x01" * 50, b"1 3\ncow 1 2\n", b"1 3\ncow 1 two 3\n", PACKED]
-
-
-@pytest.mark.parametrize(
-    "name, content", [*(("w.txt", x) for x in BAD), ("w.gz", PACKED[:-9]), ("w.gz", BAD[2])]
-)
-def test_a_file_of_something_else(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    assert name in fails(str(tmp_path / name))
-
-
-def test_a_missing_file_a_folder_and_another_dimension(tmp_path):
-    source = write(tmp_path / "w.txt", {"cow": [1, 2, 3], "cat": ["nan", 2, 3]})
-    assert "3 dimensions: 300" in fails(source, dim=300)
-    for path in (tmp_path / "no" / "vectors.txt", tmp_path):
-        assert str(path) in fails(str(path)) and "-p word_vectors" in fails(str(path))
-    assert "not finite for cat" in fails(source, ("cow", "cat"))
+@pytest.mark.parametrize("name, content", BAD)
+def test_a_file_of_something_else_or_none(tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert str(tmp_path / name) in fails(str(tmp_path / name))

@@ -20,7 +20,8 @@ from torchvision.datasets.utils import check_integrity
 from ..errors import ZS3Error
 from ..storage import RESOURCES, atomic_write, file_hash, read_text
 from . import words
-from .segmentation import context_folder, context_list, read_ids, sbd_folder
+from .formats import read_ids
+from .segmentation import context_list, sbd_folder
 
 CATALOGUE = RESOURCES / "downloads.ini"
 GOOGLE_NEWS = "word2vec-google-news-300"
@@ -36,17 +37,15 @@ class Item:
 
     def __init__(self, name: str, row: Mapping[str, str], root: Path):
         self.name = name
-        self.root = root
         self.row = row
+        self.root = root
         self.url = row["url"]
-        self.gb = float(row["gb"])
         self.path = self._paths("file")[0]
         self.part = self.path.with_name(f"{self.path.name}.part")
 
     def _paths(self, key: str) -> list[Path]:
         places = {  # where the readers look, which depends on what is there by now
             "sbd": sbd_folder(self.root) or self.root / "sbd",
-            "context": context_folder(self.root),
             "lists": context_list(self.root, "train").parent,
             "gensim": Path(gensim.downloader.BASE_DIR),
         }
@@ -63,38 +62,27 @@ class Item:
         except ZS3Error:
             return False
         held = self._paths("holds")
-        files = [path.with_name(path.name.replace("*", i)) for path in held for i in ids]
-        return bool(files) and all(file.is_file() for file in files)
+        files = (path.with_name(path.name.replace("*", i)) for path in held for i in ids)
+        return all(file.is_file() for file in files)
 
-    def published(self, path: Path) -> bool:
-        """Whether a file is the one that is published, as far as its checksum is known."""
-        digits = self.row.get("sha256", "")
-        same = not digits or file_hash(path).startswith(digits)
-        return same and check_integrity(path, self.row.get("md5"))
-
-    def get(self, *, retries: int = 3) -> None:
+    def get(self, retries: int) -> None:
         """Fetch it, unless its file was put there by hand, and put it in place.
 
         Raises OSError where it cannot be had, ZS3Error where a file is not the published one.
         """
-        if not self.path.is_file():
-            self._fetch(retries)
-        elif not self.published(self.path):
-            raise ZS3Error(f"{self.path} is not the file of {self.url} (checksum): remove it")
+        file = self.path if self.path.is_file() else self.part
+        if file == self.part:
+            curl(self.url, self.part, retries)
+        digits = self.row.get("sha256", "")
+        same = not digits or file_hash(file).startswith(digits)
+        if not same or not check_integrity(file, self.row.get("md5")):
+            raise ZS3Error(f"{file} is not the file of {self.url} (checksum): remove it")
+        file.replace(self.path)
         if "unpack" in self.row:
             unpack(self.path, self.root, *self.row["unpack"].split())
             if not self.ready():
                 raise ZS3Error(f"{self.path} lacks files of {self.name}: is it as published?")
             self.path.unlink()
-
-    def _fetch(self, retries: int) -> None:
-        print(f"{self.name} from {self.url}", flush=True)
-        curl(self.url, self.part, retries)
-        if not self.published(self.part):
-            self.part.unlink()
-            wanted = self.row.get("md5") or self.row["sha256"]
-            raise OSError(f"it came without the checksum {wanted}: try again later")
-        self.part.replace(self.path)
 
 
 def catalogue(profile: str, datasets: Iterable[str], root: Path) -> list[Item]:
@@ -102,16 +90,10 @@ def catalogue(profile: str, datasets: Iterable[str], root: Path) -> list[Item]:
     rows = ConfigParser(interpolation=None)
     rows.read_string(read_text(CATALOGUE))
     needs = {profile, *datasets}
-    uses = {name: set(rows[name]["for"].split()) for name in rows.sections()}
-    if unknown := needs - set().union(*uses.values()):
-        raise ZS3Error(f"nothing can be downloaded for {', '.join(unknown)}: put its files by hand")
+    names = [name for name in rows.sections() if needs & set(rows[name]["for"].split())]
     if profile == "lite" and (root / EXCERPT).is_file():
-        del uses[GOOGLE_NEWS]
-    return [Item(name, rows[name], root) for name in uses if uses[name] & needs]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+        names.remove(GOOGLE_NEWS)
+    return [Item(name, rows[name], root) for name in names]
 
 
 def curl(url: str, part: Path, retries: int) -> None:
@@ -124,17 +106,19 @@ def curl(url: str, part: Path, retries: int) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     command = ["curl", "-C", "-", "--retry", str(retries), "--connect-timeout", "20", "-L"]
     command += ["--fail", "-o", str(part), "--write-out", "%{http_code} %{errormsg}", url]
-    furthest = _size(part)
+    part.touch()
+    furthest = part.stat().st_size
     while True:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         status, _, reason = done.stdout.strip().partition(" ")
         if done.returncode == 0 or status == "416":  # nothing is left to send
             return
+        size = part.stat().st_size
         if done.returncode == NO_RANGES:
-            part.unlink(missing_ok=True)
-        elif _size(part) <= furthest:
-            raise OSError(reason or f"curl ended with {done.returncode}")
-        furthest = max(furthest, _size(part))
+            part.write_bytes(b"")
+        elif size <= furthest:
+            raise OSError(reason)
+        furthest = max(furthest, size)
 
 
 def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
@@ -161,35 +145,25 @@ def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
         raise ZS3Error(f"{archive} cannot be unpacked ({error}): remove it, try again") from error
 
 
-def plan(items: list[Item], root: Path) -> None:
-    """Print what is missing, its size and address; ZS3Error where the disk has not the space."""
-    need = 0.0
-    for item in items:
-        print(f"  {item.name}: {item.gb:.2f} GB to download from {item.url}", flush=True)
-        come = (_size(item.path) + _size(item.part)) / 1e9
-        need += max(0.0, item.gb - come) + item.gb * ("unpack" in item.row)
-    disk = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(disk).free / 1e9
-    if free < need:
-        raise ZS3Error(f"{need:.1f} GB are needed in {root} and {free:.1f} GB are free there")
-
-
 def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool = False) -> str:
     """Download what a profile needs, or with `only_list` just list it; says where it is.
 
     Raises ZS3Error, after everything that can be had is there, with one line that names each
-    missing file, its address and where to put it; at once where the disk has not the space.
+    missing file, its address and where to put it.
     """
     missing = [item for item in catalogue(profile, datasets, root) if not item.ready()]
     print("Missing:" if missing else "Everything is there.")
-    plan(missing, root)
+    for item in missing:
+        print(f"  {item.name}: {float(item.row['gb']):.2f} GB to download from {item.url}")
     if only_list:
         return "Nothing was downloaded."
     failures = []
     for item in missing:
+        if item.ready():  # with what came before it
+            continue
+        print(f"{item.name} ...", flush=True)
         try:  # where one server cannot be reached there may be no network: wait less for the others
-            if not item.ready():  # with what came before it
-                item.get(retries=0 if failures else 3)
+            item.get(retries=0 if failures else 3)
         except OSError as error:
             failures.append(f"{item.url} -> {item.path} ({error})")
         except ZS3Error as error:

@@ -1,63 +1,59 @@
-"""Lists of images and coloured masks, in the forms in which they circulate."""
+"""Lists of images and masks in colours, in the forms in which they circulate."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ..classes import VOID, voc_palette
 from ..errors import ZS3Error
+from ..storage import read_text
 
 # "2007_000032", "2007_000032.jpg", or DeepLab's
 # "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png".
 LINE = re.compile(r"(?:/?JPEGImages/)?([\w-]+?)(?:\.jpg)?(?:\s+/?(\w+)/\1\.png)?")
 OF_ONE_CLASS = re.compile(r"[\w-]+\s+(?:1|0|-1)")
+Files = list[tuple[str, Path, Path]]  # of each image: its id, the picture, the mask
 
 
-def entries(text: str, path: Path) -> list[tuple[str, str | None]]:
+def read_list(path: Path) -> list[tuple[str, str | None]]:
     """(id, its mask's folder where the line names one) of a list's lines; blank ones are left out.
 
-    Raises ZS3Error, naming its file, where an id could be a path or the list is no split's.
+    Raises ZS3Error, naming the file, where an id could be a path or the list is no split's.
     """
-    found = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if OF_ONE_CLASS.fullmatch(line):
-            raise ZS3Error(
-                f"{path} says of each image whether it shows one class ('{line[:40]}'), as lists "
-                "of ImageSets/Main do: use the list of ImageSets/Segmentation"
-            )
-        if not (match := LINE.fullmatch(line)):
-            what = f"the id {line[:60]!r}"
-            raise ZS3Error(f"{path} holds {what}: ids have letters, digits, '_' and '-' only")
-        found.append((match[1], match[2]))
-    return found
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    for line in lines:
+        if not LINE.fullmatch(line):
+            why = "ids have letters, digits, '_' and '-' only"
+            if OF_ONE_CLASS.fullmatch(line):
+                why = "it says whether one class is there, as lists of ImageSets/Main do: use the "
+                why += "list of ImageSets/Segmentation"
+            raise ZS3Error(f"{path} holds the id {line[:60]!r}: {why}")
+    return [LINE.fullmatch(line).groups() for line in lines]
 
 
-def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> list[tuple[str, Path, Path]]:
+def read_ids(path: Path) -> list[str]:
+    """The image ids of a split's list, one a line; ZS3Error where one could be a path."""
+    return [i for i, _ in read_list(path)]
+
+
+def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> Files:
     """(id, image file, mask file) for each id: a .jpg in one folder, its mask in the other."""
     return [(i, images / f"{i}.jpg", masks / f"{i}{suffix}") for i in ids]
 
 
-def from_colours(picture: Image.Image, palette: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    """The label map, (H, W) uint8, of an RGB or RGBA picture.
-
-    Arguments:
-        palette: the colour of every label, (256, 3) uint8; labels: those that may appear.
-
-    Raises ValueError on any other colour, and on one that is not opaque.
-    """
-    palette = np.pad(palette, ((0, 0), (0, 1)), constant_values=255)  # opaque
+def colours_to_labels(picture: Image.Image, classes: int) -> np.ndarray:
+    """Labels, (H, W) uint8, of an RGB or RGBA mask; ValueError on a colour that is no class's."""
     pixels = np.array(picture.convert("RGBA"))
-    known = np.array(labels, np.uint8)
-    codes = palette[known].view(np.uint32)[:, 0]  # a colour's four bytes as one number
-    order = codes.argsort()
-    place = np.searchsorted(codes, pixels.view(np.uint32)[..., 0], sorter=order)
-    found = known[order[place.clip(max=len(known) - 1)]]
-    foreign = pixels[(palette[found] != pixels).any(2)]
-    if len(foreign):
+    codes = pixels.view(np.uint32)[..., 0]  # a colour's four bytes as one number
+    opaque = np.pad(voc_palette(), ((0, 0), (0, 1)), constant_values=255).view(np.uint32)[:, 0]
+    labels = np.full(codes.shape, -1)
+    for label in (*range(classes), VOID):
+        labels[codes == opaque[label]] = label
+    if (foreign := pixels[labels < 0]).size:
         colour = tuple(foreign[0, : len(picture.mode)].tolist())
         raise ValueError(f"its colour {colour} is none of VOC's; as labels, save it in mode P or L")
-    return found
+    return labels.astype(np.uint8)

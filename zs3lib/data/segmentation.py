@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
-from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID, voc_palette
+from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID
 from ..errors import ZS3Error
 from ..storage import RESOURCES, read_text, text_hash
-from .formats import entries, from_colours, pair
+from .formats import Files, colours_to_labels, pair, read_ids, read_list
 
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
@@ -47,7 +47,7 @@ class SegmentationData:
     names: tuple[str, ...]
     relabel: np.ndarray | None = None  # of a subset: the new label of each old one, a row an image
 
-    def __init__(self, files: list[tuple[str, Path, Path]], source: Path):
+    def __init__(self, files: Files, source: Path):
         if not files:
             raise ZS3Error(f"{source} lists no image: an empty split is of no use")
         self.ids, self.images, self.masks = map(list, zip(*files))
@@ -78,18 +78,18 @@ class SegmentationData:
         """The label map in a mask's file, (H, W): of mode P or L, or in VOC's colours."""
         with _reading(path, "a mask of 8-bit labels"), Image.open(path) as mask:
             if mask.mode in ("RGB", "RGBA"):
-                return from_colours(mask, voc_palette(), [*range(len(self.names)), VOID])
+                return colours_to_labels(mask, len(self.names))
             if mask.mode not in ("P", "L"):
                 raise ValueError(f"its mode is {mask.mode}, not P or L")
             return np.array(mask)
 
     def load_mask(self, i: int) -> np.ndarray:
         """Label map i, (H, W) uint8: class indices and 255."""
-        path = self.masks[i]
-        mask = self.read_mask(path)
+        mask = self.read_mask(self.masks[i])
         wrong = mask[(mask >= len(self.names)) & (mask != VOID)]
         if wrong.size:
-            raise ZS3Error(f"{path} holds label {wrong[0]}: there are {len(self.names)}, and 255")
+            allowed = f"there are {len(self.names)}, and 255"
+            raise ZS3Error(f"{self.masks[i]} holds label {wrong[0]}: {allowed}")
         return mask.astype(np.uint8) if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
@@ -110,20 +110,17 @@ class SegmentationData:
     @property
     def fingerprint(self) -> str:
         """Hash of ids, new labels and the sizes of all files: tells this data from other data."""
-        files = zip(self.ids, self.images, self.masks)
-        sizes = [(i, a.stat().st_size, b.stat().st_size) for i, a, b in files]
+        sizes = [
+            (i, image.stat().st_size, mask.stat().st_size)
+            for i, image, mask in zip(self.ids, self.images, self.masks)
+        ]
         changes = "" if self.relabel is None else self.relabel.tobytes().hex()
         return text_hash(f"{sizes}{changes}")
 
 
-def read_ids(path: Path) -> list[str]:
-    """The image ids of a split's list, one a line; ZS3Error where one could be a path."""
-    return [i for i, _ in entries(read_text(path), path)]
-
-
-def _base(root: str | Path, year: str) -> Path:
+def _base(root: Path, year: str) -> Path:
     """The folder with VOCdevkit/VOC<year>, given it, VOCdevkit itself or VOC<year> itself."""
-    root = Path(root).expanduser().resolve()
+    root = root.expanduser().resolve()
     for base in (root, root.parent, root.parent.parent):
         if (base / "VOCdevkit" / f"VOC{year}").is_dir():
             return base
@@ -146,14 +143,14 @@ class VOC(SegmentationData):
 
     names = VOC_CLASSES
 
-    def __init__(self, root: str | Path, part: str):
+    def __init__(self, root: Path, part: str):
         base = _base(root, "2012")
         kit = base / "VOCdevkit" / "VOC2012"
         lists = kit / "ImageSets" / "Segmentation"
         source = lists / f"{part}.txt"
         files = self._listed(source, kit, "SegmentationClass")
         if part == "train":
-            known = {file[0] for file in files}.union(read_ids(lists / "val.txt"))
+            known = {i for i, *_ in files}.union(read_ids(lists / "val.txt"))
             more = []
             if (lists / "train_aug.txt").is_file():
                 source = lists / "train_aug.txt"
@@ -165,11 +162,12 @@ class VOC(SegmentationData):
         super().__init__(files, source)
 
     @staticmethod
-    def _listed(source: Path, kit: Path, masks: str) -> list[tuple[str, Path, Path]]:
-        """The files of a list: masks lie where its line says, else in `masks`."""
-        pictures = kit / "JPEGImages"
-        listed = entries(read_text(source), source)
-        return [(i, pictures / f"{i}.jpg", kit / (at or masks) / f"{i}.png") for i, at in listed]
+    def _listed(source: Path, kit: Path, masks: str) -> Files:
+        """The files of a list: a mask lies where its line says, else in `masks`."""
+        return [
+            (i, kit / "JPEGImages" / f"{i}.jpg", kit / (folder or masks) / f"{i}.png")
+            for i, folder in read_list(source)
+        ]
 
     def read_mask(self, path: Path) -> np.ndarray:
         if path.suffix != ".mat":
@@ -185,24 +183,18 @@ def context_list(base: Path, part: str) -> Path:
     return voc if voc.is_file() and not own.is_file() else own
 
 
-def context_folder(base: Path) -> Path:
-    """The folder with `trainval/*.mat` and `labels.txt`: context/ itself, or as ZS3Net has it."""
-    inner = base / "context" / "full_annotations"
-    return inner if inner.is_dir() else base / "context"
-
-
 class Context(SegmentationData):
     """Pascal-Context: `.mat` files of 459 labels; those but 59 classes are background."""
 
     names = CONTEXT_CLASSES
 
-    def __init__(self, root: str | Path, part: str):
+    def __init__(self, root: Path, part: str):
         base = _base(root, "2010")
-        folder = context_folder(base)
         source = context_list(base, part)
-        self._to_class = self._label_table(folder / "labels.txt")
+        self._to_class = self._label_table(base / "context" / "labels.txt")
         images = base / "VOCdevkit" / "VOC2010" / "JPEGImages"
-        super().__init__(pair(read_ids(source), images, folder / "trainval", ".mat"), source)
+        masks = base / "context" / "trainval"
+        super().__init__(pair(read_ids(source), images, masks, ".mat"), source)
 
     @staticmethod
     def _label_table(path: Path) -> np.ndarray:
@@ -232,13 +224,11 @@ def open_data(dataset: str, root: Path | str, part: str, *, holdout: float = 0) 
 
     With `holdout` > 0 that share of train, drawn by a fixed seed, takes val's place.
     """
-    if dataset not in DATASETS:
-        raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
     module, _, name = DATASETS[dataset].reader.partition(":")
     reader = getattr(import_module(module), name)
     if not holdout:
-        return reader(root, part)
-    data = reader(root, "train")
+        return reader(Path(root), part)
+    data = reader(Path(root), "train")
     order = np.random.default_rng(0).permutation(len(data))
     held = max(1, round(holdout * len(data)))
     return data.subset(sorted(order[:held] if part == "val" else order[held:]))

@@ -6,10 +6,12 @@ import difflib
 from pathlib import Path
 
 import numpy as np
+from gensim import downloader, utils
+from gensim.models import KeyedVectors
 
 from ..classes import DATASETS
 from ..errors import ZS3Error
-from ..storage import CACHE, atomic_write, locked, plain_name, text_hash
+from ..storage import CACHE, atomic_write, locked, text_hash
 
 # Spellings to try, in order, when a class name itself is unknown. A tuple is averaged.
 SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
@@ -29,10 +31,11 @@ def candidates(name: str) -> list[tuple[str, ...]]:
 
     "school bus" is looked up also as school_bus, schoolbus and school + bus, "Zebra" as zebra.
     """
-    parts = tuple(name.split())
-    tried = [name, *SPELLINGS.get(name, ()), "_".join(parts), "".join(parts), parts]
-    spellings = [(words,) if isinstance(words, str) else words for words in tried]
-    return spellings if name == name.lower() else spellings + candidates(name.lower())
+    tried = []
+    for case in dict.fromkeys((name, name.lower())):
+        parts = tuple(case.split())
+        tried += [case, *SPELLINGS.get(case, ()), "_".join(parts), "".join(parts), parts]
+    return [(words,) if isinstance(words, str) else words for words in tried]
 
 
 def class_words(*names: str) -> set[str]:
@@ -44,10 +47,17 @@ def class_words(*names: str) -> set[str]:
 def locate(source: str) -> Path:
     """The file behind `source`; a model of gensim's downloader is fetched by it if need be."""
     path = Path(source)
-    if not path.exists() and path.suffix == "" and "/" not in source:
-        path = _downloaded(plain_name(source, "word_vectors"))
+    reason = ""
+    if not path.exists() and path.name == source and not path.suffix:
+        path = Path(downloader.BASE_DIR, source, f"{source}.gz")
+        try:  # without the network where it is there: gensim would ask for its file name
+            path = path if path.is_file() else Path(downloader.load(source, True))
+        except Exception as error:  # plain ones: unknown name, no network, checksum
+            reason = f", nor had through gensim ({' '.join(str(error).split())[:200]})"
     if not path.is_file():
-        raise ZS3Error(f"word vectors {source} not found: give a file with -p word_vectors <file>")
+        raise ZS3Error(
+            f"word vectors {source} not found{reason}: give a file with -p word_vectors <file>"
+        )
     if path.suffix in (".kv", ".model", ".pkl"):
         raise ZS3Error(
             f"word vectors {path} are a pickle, which can run code: use save_word2vec_format"
@@ -55,29 +65,11 @@ def locate(source: str) -> Path:
     return path
 
 
-def _downloaded(name: str) -> Path:
-    import gensim.downloader
-
-    there = Path(gensim.downloader.BASE_DIR, name, f"{name}.gz")
-    try:  # without the network where it is there: gensim would ask for its file name
-        return there if there.is_file() else Path(gensim.downloader.load(name, return_path=True))
-    except Exception as error:  # gensim raises plain ones: unknown name, no network, checksum
-        reason = " ".join(str(error).split())[:200]
-        raise ZS3Error(
-            f"word vectors {name} are neither a file nor to be had through gensim ({reason}): "
-            "-p word_vectors <file>"
-        ) from error
-
-
 def _is_binary(path: Path) -> bool:
-    """Whether what follows the first word is no plain text; Google News' is just called .gz."""
-    from gensim import utils
-
+    """Whether the first row is no word and its numbers; Google News' file is just called .gz."""
     with utils.open(str(path), "rb") as file:
-        if b"\0" in file.readline(100):
-            raise UnicodeError("it is UTF-16, or no text at all")
-        numbers = file.readline(10_000).partition(b" ")[2].strip()
-    return not (numbers.isascii() and numbers.decode().isprintable())
+        _, dim = file.readline(100).decode().split()
+        return len(file.readline(100_000).split()) != int(dim) + 1
 
 
 def read(path: Path, *, words: set[str] | None = None, limit: int | None = None):
@@ -87,7 +79,6 @@ def read(path: Path, *, words: set[str] | None = None, limit: int | None = None)
 
     Raises ZS3Error where gensim cannot read the file.
     """
-    from gensim.models import KeyedVectors  # takes a second, which not all need
 
     class Excerpt(KeyedVectors):
         def __init__(self, vector_size, count=0, dtype=np.float32):
@@ -102,13 +93,12 @@ def read(path: Path, *, words: set[str] | None = None, limit: int | None = None)
             if key in self:
                 super().set_vecattr(key, attr, val)
 
-    reader = KeyedVectors if words is None else Excerpt
+    reader = Excerpt if words else KeyedVectors
     try:
         binary = _is_binary(path)
         errors = "replace" if binary else "strict"  # word2vec's own tool cuts words at bytes
-        return reader.load_word2vec_format(
-            str(path), binary=binary, limit=limit, unicode_errors=errors
-        )
+        how = {"binary": binary, "limit": limit, "unicode_errors": errors}
+        return reader.load_word2vec_format(str(path), **how)
     except Exception as error:  # gensim, gzip and zlib raise many kinds on a damaged file
         reason = " ".join(str(error).split())[:200]
         remedy = "save it as UTF-8" if isinstance(error, UnicodeError) else "save them with gensim"
@@ -131,38 +121,14 @@ def _excerpt(path: Path, words: set[str], folder: Path) -> Path:
 
 
 def _nearest(path: Path, name: str) -> str:
-    """The end of an error's line: words near to `name` by spelling, and to its known parts."""
-    vectors = read(path, limit=200_000)
+    """The end of an error's line: which part of `name` is unknown, and words near by spelling."""
+    known = read(path, limit=200_000).index_to_key
     parts = name.lower().replace("_", " ").split()
-    known = [part for part in parts if part in vectors]
-    unknown = [part for part in parts if part not in vectors]
-    hints = [f": '{part}' is unknown" for part in unknown if known]
-    near = []
-    for part in dict.fromkeys((name, *unknown)):
-        near = near or difflib.get_close_matches(part, vectors.index_to_key, 3)
-    if near:
-        hints.append(f"; nearest spellings there: {', '.join(near)}")
-    if known and unknown:
-        near = [word for word, _ in vectors.most_similar(known, topn=3)]
-        hints.append(f"; nearest in meaning to {' + '.join(known)}: {', '.join(near)}")
-    return "".join(hints)
-
-
-def _scaled(table: np.ndarray, names: tuple[str, ...], source: str, norm: str) -> np.ndarray:
-    """The vectors at their length; ZS3Error on values that are not finite or all 0."""
-    finite = np.isfinite(table).all(1)
-    for problem, bad in (("not finite", ~finite), ("all 0", ~table.any(1))):
-        if bad.any():
-            lost = ", ".join(np.array(names)[bad])
-            raise ZS3Error(
-                f"word vectors {source} are {problem} for {lost}: use a file that is whole"
-            )
-    if norm == "none":
-        return table
-    if norm == "largest":
-        return table / np.linalg.norm(table, axis=1).max()
-    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
-    return unit * np.sqrt(table.shape[1]) if norm == "noise" else unit
+    unknown = [part for part in parts if part not in known]
+    hint = "".join(f": '{part}' is unknown" for part in unknown if len(parts) > 1)
+    near = [x for part in (name, *unknown) for x in difflib.get_close_matches(part, known, 3)]
+    near = ", ".join(dict.fromkeys(near))
+    return f"{hint}; nearest spellings there: {near}" if near else hint
 
 
 def load_word_vectors(
@@ -187,15 +153,24 @@ def load_word_vectors(
     if vectors.vector_size != dim:
         given = vectors.vector_size
         raise ZS3Error(f"word vectors {source} have {given} dimensions: {dim} are needed")
-    rows = []
+    table = np.zeros((len(names), dim), np.float32)
     substitutions = {}
-    for name in names:
+    for row, name in zip(table, names):
         known = [words for words in candidates(name) if all(word in vectors for word in words)]
         if not known:
             near = _nearest(path, name)
             raise ZS3Error(f"word vectors {source} have no vector for '{name}'{near}")
-        rows.append(np.mean([vectors[word] for word in known[0]], axis=0))
+        row[:] = np.mean([vectors[word] for word in known[0]], axis=0)
+        if not np.isfinite(row).all() or not row.any():
+            problem = "all 0" if not row.any() else "not finite"
+            raise ZS3Error(
+                f"word vectors {source} are {problem} for {name}: use a file that is whole"
+            )
         if known[0] != (name,):
             substitutions[name] = " + ".join(known[0])
-    table = _scaled(np.stack(rows).astype(np.float32), names, source, norm)
-    return table.astype(np.float32), substitutions
+    lengths = np.linalg.norm(table, axis=1, keepdims=True)
+    if norm != "none":
+        table /= lengths.max() if norm == "largest" else lengths
+    if norm == "noise":
+        table = (table * np.sqrt(dim)).astype(np.float32)
+    return table, substitutions
