@@ -196,7 +196,7 @@ def root(server, published, tmp_path, monkeypatch) -> Path:
 
 def test_everything_comes_once_and_is_what_the_readers_read(root, server, capsys, world):
     assert cli(["data", "--only-list", "--root", str(root)]) == 0
-    assert "SBD: 1.40 GB to download" in capsys.readouterr().out and server.asked == []
+    assert "SBD: 1.4 GB to download" in capsys.readouterr().out and server.asked == []
     download.main("paper", DATASETS, root)
     assert VOC(root, "train").ids[-1] == "2008_000001" and len(VOC(root, "train")) == 25
     for part in ("train", "val"):

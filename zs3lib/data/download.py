@@ -18,10 +18,9 @@ import gensim.downloader
 from torchvision.datasets.utils import check_integrity
 
 from ..errors import ZS3Error
-from ..storage import RESOURCES, atomic_write, file_hash, read_text
+from ..storage import RESOURCES, atomic_write, file_hash
 from . import words
-from .formats import read_ids
-from .segmentation import context_list, sbd_folder
+from .segmentation import sbd_folder
 
 CATALOGUE = RESOURCES / "downloads.ini"
 GOOGLE_NEWS = "word2vec-google-news-300"
@@ -44,26 +43,16 @@ class Item:
         self.part = self.path.with_name(f"{self.path.name}.part")
 
     def _paths(self, key: str) -> list[Path]:
-        places = {  # where the readers look, which depends on what is there by now
+        places = {
             "sbd": sbd_folder(self.root) or self.root / "sbd",
-            "lists": context_list(self.root, "train").parent,
             "gensim": Path(gensim.downloader.BASE_DIR),
         }
         return [self.root / part.format(**places) for part in self.row.get(key, "").split()]
 
     def ready(self) -> bool:
-        """Whether it is there already, all of it."""
-        if any(path.is_file() for path in self._paths("instead")):
-            return True
-        if "unpack" not in self.row:
-            return self.path.is_file()
-        try:
-            ids = [i for path in self._paths("lists") for i in read_ids(path)]
-        except ZS3Error:
-            return False
-        held = self._paths("holds")
-        files = (path.with_name(path.name.replace("*", i)) for path in held for i in ids)
-        return all(file.is_file() for file in files)
+        """Whether it is there already, and no archive waits to be unpacked."""
+        found = any(path.exists() for path in self._paths("have") or [self.path])
+        return found and not ("unpack" in self.row and self.path.is_file())
 
     def get(self, retries: int) -> None:
         """Fetch it, unless its file was put there by hand, and put it in place.
@@ -80,15 +69,13 @@ class Item:
         file.replace(self.path)
         if "unpack" in self.row:
             unpack(self.path, self.root, *self.row["unpack"].split())
-            if not self.ready():
-                raise ZS3Error(f"{self.path} lacks files of {self.name}: is it as published?")
             self.path.unlink()
 
 
 def catalogue(profile: str, datasets: Iterable[str], root: Path) -> list[Item]:
     """What a profile needs for these datasets below `root`, in the order it is fetched."""
     rows = ConfigParser(interpolation=None)
-    rows.read_string(read_text(CATALOGUE))
+    rows.read(CATALOGUE)
     needs = {profile, *datasets}
     names = [name for name in rows.sections() if needs & set(rows[name]["for"].split())]
     if profile == "lite" and (root / EXCERPT).is_file():
@@ -154,7 +141,7 @@ def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool =
     missing = [item for item in catalogue(profile, datasets, root) if not item.ready()]
     print("Missing:" if missing else "Everything is there.")
     for item in missing:
-        print(f"  {item.name}: {float(item.row['gb']):.2f} GB to download from {item.url}")
+        print(f"  {item.name}: {item.row['gb']} GB to download from {item.url}")
     if only_list:
         return "Nothing was downloaded."
     failures = []

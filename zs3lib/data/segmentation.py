@@ -176,13 +176,6 @@ class VOC(SegmentationData):
             return loadmat(path)["GTcls"][0]["Segmentation"][0]
 
 
-def context_list(base: Path, part: str) -> Path:
-    """Pascal-Context's split: its own list, or VOC 2010's, where it comes from."""
-    own = base / "context" / f"{part}.txt"
-    voc = base / "VOCdevkit" / "VOC2010" / "ImageSets" / "Main" / f"{part}.txt"
-    return voc if voc.is_file() and not own.is_file() else own
-
-
 class Context(SegmentationData):
     """Pascal-Context: `.mat` files of 459 labels; those but 59 classes are background."""
 
@@ -190,11 +183,14 @@ class Context(SegmentationData):
 
     def __init__(self, root: Path, part: str):
         base = _base(root, "2010")
-        source = context_list(base, part)
-        self._to_class = self._label_table(base / "context" / "labels.txt")
-        images = base / "VOCdevkit" / "VOC2010" / "JPEGImages"
-        masks = base / "context" / "trainval"
-        super().__init__(pair(read_ids(source), images, masks, ".mat"), source)
+        kit = base / "VOCdevkit" / "VOC2010"
+        own = base / "context"
+        source = own / f"{part}.txt"
+        if not source.is_file() and (kit / "ImageSets" / "Main").is_dir():
+            source = kit / "ImageSets" / "Main" / f"{part}.txt"  # where Pascal-Context's are from
+        self._to_class = self._label_table(own / "labels.txt")
+        images = kit / "JPEGImages"
+        super().__init__(pair(read_ids(source), images, own / "trainval", ".mat"), source)
 
     @staticmethod
     def _label_table(path: Path) -> np.ndarray:
