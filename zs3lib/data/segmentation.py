@@ -18,11 +18,15 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
-from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID
+from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID, voc_palette
 from ..errors import ZS3Error
 from ..storage import RESOURCES, read_text, text_hash
-from .formats import Files, colours_to_labels, pair, read_ids, read_list
 
+# "2007_000032", "2007_000032.jpg", or DeepLab's
+# "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png".
+LINE = re.compile(r"(?:/?JPEGImages/)?([\w-]+?)(?:\.jpg)?(?:\s+/?(\w+)/\1\.png)?")
+OF_ONE_CLASS = re.compile(r"[\w-]+\s+(?:1|0|-1)")
+Files = list[tuple[str, Path, Path]]  # of each image: its id, the picture, the mask
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
 
@@ -35,6 +39,46 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ZS3Error(f"{path} cannot be read as {what} ({reason}): replace the file") from error
+
+
+def read_list(path: Path) -> list[tuple[str, str | None]]:
+    """(id, its mask's folder where the line names one) of a list's lines; blank ones are left out.
+
+    Raises ZS3Error, naming the file, where an id could be a path or the list is no split's.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    for line in lines:
+        if not LINE.fullmatch(line):
+            why = "ids have letters, digits, '_' and '-' only"
+            if OF_ONE_CLASS.fullmatch(line):
+                why = "it says whether one class is there, as lists of ImageSets/Main do: use the "
+                why += "list of ImageSets/Segmentation"
+            raise ZS3Error(f"{path} holds the id {line[:60]!r}: {why}")
+    return [LINE.fullmatch(line).groups() for line in lines]
+
+
+def read_ids(path: Path) -> list[str]:
+    """The image ids of a split's list, one a line; ZS3Error where one could be a path."""
+    return [i for i, _ in read_list(path)]
+
+
+def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> Files:
+    """(id, image file, mask file) for each id: a .jpg in one folder, its mask in the other."""
+    return [(i, images / f"{i}.jpg", masks / f"{i}{suffix}") for i in ids]
+
+
+def colours_to_labels(picture: Image.Image, classes: int) -> np.ndarray:
+    """Labels, (H, W) uint8, of an RGB or RGBA mask; ValueError on a colour that is no class's."""
+    pixels = np.array(picture.convert("RGBA"))
+    codes = pixels.view(np.uint32)[..., 0]  # a colour's four bytes as one number
+    opaque = np.pad(voc_palette(), ((0, 0), (0, 1)), constant_values=255).view(np.uint32)[:, 0]
+    labels = np.full(codes.shape, -1)
+    for label in (*range(classes), VOID):
+        labels[codes == opaque[label]] = label
+    if (foreign := pixels[labels < 0]).size:
+        colour = tuple(foreign[0, : len(picture.mode)].tolist())
+        raise ValueError(f"its colour {colour} is none of VOC's; as labels, save it in mode P or L")
+    return labels.astype(np.uint8)
 
 
 class SegmentationData:
@@ -69,11 +113,6 @@ class SegmentationData:
             setattr(part, name, [getattr(self, name)[i] for i in indices])
         return part
 
-    def load_image(self, i: int) -> Image.Image:
-        """Image i as RGB; grey and CMYK files are converted."""
-        with _reading(self.images[i], "an image"), Image.open(self.images[i]) as image:
-            return image.convert("RGB")
-
     def read_mask(self, path: Path) -> np.ndarray:
         """The label map in a mask's file, (H, W): of mode P or L, or in VOC's colours."""
         with _reading(path, "a mask of 8-bit labels"), Image.open(path) as mask:
@@ -93,8 +132,9 @@ class SegmentationData:
         return mask.astype(np.uint8) if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
-        """Image i, RGB, and its label map, (H, W) uint8."""
-        image = self.load_image(i)
+        """Image i, RGB (grey and CMYK files are converted), and its label map, (H, W) uint8."""
+        with _reading(self.images[i], "an image"), Image.open(self.images[i]) as file:
+            image = file.convert("RGB")
         mask = self.load_mask(i)
         if image.size != mask.shape[::-1]:
             sizes = f"{self.images[i].name} is {image.width} x {image.height}: make both one size"

@@ -43,9 +43,7 @@ def training(
     sources = np.flatnonzero(shows.any(1))
     layouts = len(data) - len(seen)
     if layouts and not len(sources):
-        raise ZS3Error(
-            "protocol strict: no image without unseen classes shows more than background"
-        )
+        raise ZS3Error("protocol strict: images without unseen classes show background alone")
     drawn = random.choice(sources, layouts) if layouts else []
     relabel = np.tile(np.arange(256, dtype=np.uint8), (len(data), 1))
     for row, source in zip(relabel[len(seen) :], drawn):
