@@ -97,3 +97,17 @@ def test_no_line_is_too_long_and_no_check_is_switched_off():
             if len(line) > 100 or any(word in line for word in off):
                 found.append(f"{path.relative_to(ROOT)}:{number}")
     assert found == []
+
+
+def test_the_core_needs_no_notebook_packages():
+    """A machine that only trains may lack these."""
+    lacking = "gensim papermill IPython nbconvert nbformat seaborn matplotlib jupyterlab".split()
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({lacking})
+import zs3lib
+for name in zs3lib.__all__:
+    getattr(zs3lib, name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

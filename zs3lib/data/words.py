@@ -6,8 +6,6 @@ import difflib
 from pathlib import Path
 
 import numpy as np
-from gensim import downloader, utils
-from gensim.models import KeyedVectors
 
 from ..classes import DATASETS
 from ..errors import ZS3Error
@@ -49,6 +47,8 @@ def locate(source: str) -> Path:
     path = Path(source)
     reason = ""
     if not path.exists() and path.name == source and not path.suffix:
+        from gensim import downloader  # it takes a second, and a machine may lack it
+
         path = Path(downloader.BASE_DIR, source, f"{source}.gz")
         try:  # without the network where it is there: gensim would ask for its file name
             path = path if path.is_file() else Path(downloader.load(source, True))
@@ -67,6 +67,8 @@ def locate(source: str) -> Path:
 
 def _is_binary(path: Path) -> bool:
     """Whether the first row is no word and its numbers; Google News' file is just called .gz."""
+    from gensim import utils
+
     with utils.open(str(path), "rb") as file:
         _, dim = file.readline(100).decode().split()
         return len(file.readline(100_000).split()) != int(dim) + 1
@@ -79,6 +81,7 @@ def read(path: Path, *, words: set[str] | None = None, limit: int | None = None)
 
     Raises ZS3Error where gensim cannot read the file.
     """
+    from gensim.models import KeyedVectors
 
     class Excerpt(KeyedVectors):
         def __init__(self, vector_size, count=0, dtype=np.float32):
