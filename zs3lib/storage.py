@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import re
+import resource
 import subprocess
 import tempfile
 import warnings
@@ -20,92 +21,86 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from .errors import ZS3Error
 from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES, run_name
 
 __all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES", "run_name"]
-SCHEMA = 4
-
-
-# ---- files --------------------------------------------------------------------------------------
-
-
-def unwritable(path: Path, error: OSError) -> ZS3Error:
-    """The error that says why a file or folder cannot be written."""
-    reason = error.strerror or error
-    return ZS3Error(
-        f"{path} cannot be written ({reason}): free space there or choose another folder"
-    )
+SCHEMA = 4  # of run records
 
 
 @contextmanager
-def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file that appears under `path` whole or not at all (temporary file, fsync, rename).
+def told(path: Path) -> Iterator[None]:
+    """Say of what cannot be written what a user can do about it."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "free space there or choose another folder"
+        raise ZS3Error(f"{path} cannot be written ({error.strerror or error}): {remedy}") from error
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
+    """Open a file that appears under `path` whole or not at all.
 
     Raises ZS3Error, naming the file, where it cannot be written.
     """
     path = Path(path)
-    temporary = None
-    try:
+    name = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with os.fdopen(handle, mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from the user's own group
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with tempfile.NamedTemporaryFile(delete=False, **name) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)  # not 0600: the user's own group may read results
+                os.replace(file.name, path)
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+
+
+def acquired(lock: BaseFileLock, busy: str) -> Any:
+    """A lock for `with`: whoever finds it held says `busy` and waits.
+
+    It ends with its process, however that ends.
+    """
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        print(f"{busy}: waiting for it", flush=True)
+        return lock.acquire()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Work in `folder` alone: another process that wants to waits, and says so.
+    """Work in `folder` alone; what a killed process left half-written there is removed first.
 
-    A lock ends with its process, however it ends. What a killed process left half-written there is
-    removed first. Raises ZS3Error where the folder cannot be made.
+    Raises ZS3Error where the folder cannot be made.
     """
-    try:
+    with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"another process is at work in {folder}: waiting for it", flush=True)
-            lock.acquire()
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    try:
+        held = acquired(lock, f"another process is at work in {folder}")
+    with held:
         for half in folder.rglob(".*.tmp"):
             half.unlink(missing_ok=True)
         yield
-    finally:
-        lock.release()
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write strict JSON (no NaN) atomically; raises ValueError on a number that is not finite."""
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write("\n")
+    text = json.dumps(content, indent=1, allow_nan=False)
+    write_texts(path.parent, {path.name: f"{text}\n"})
 
 
 def write_texts(folder: Path | str, texts: Mapping[str, str]) -> list[Path]:
     """Write {file name: UTF-8 text} into `folder`, each atomically and in order; their paths."""
-    paths = [Path(folder, name) for name in texts]
-    for path, text in zip(paths, texts.values()):
-        with atomic_write(path) as file:
+    for name, text in texts.items():
+        with atomic_write(Path(folder, name)) as file:
             file.write(text.encode())
-    return paths
+    return [Path(folder, name) for name in texts]
 
 
 def read_text(path: Path | str) -> str:
@@ -116,9 +111,8 @@ def read_text(path: Path | str) -> str:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ZS3Error(
-            f"{path} cannot be read ({error.strerror or error}): add the file"
-        ) from error
+        reason = error.strerror or error
+        raise ZS3Error(f"{path} cannot be read ({reason}): add the file") from error
     with suppress(UnicodeDecodeError):
         if b"\0" not in content:  # ASCII saved as UTF-16 without a mark is UTF-8, but not as meant
             return content.decode("utf-8-sig")
@@ -136,15 +130,13 @@ def plain_name(value: object, what: str) -> str:
 
 def inside(folder: Path, relative: object, source: Path) -> Path:
     """The file that `source` names by its path below `folder`; ZS3Error where it lies outside."""
-    path = Path(folder, relative) if isinstance(relative, str) else Path()
-    if not isinstance(relative, str) or not path.resolve().is_relative_to(Path(folder).resolve()):
-        raise ZS3Error(
-            f"{source} names the file {relative!r}, which is not below {folder}: do not use it"
-        )
-    return path
-
-
-# ---- weights and training states ----------------------------------------------------------------
+    if isinstance(relative, str):
+        path = Path(folder, relative)
+        if path.resolve().is_relative_to(Path(folder).resolve()):
+            return path
+    raise ZS3Error(
+        f"{source} names the file {relative!r}, which is not below {folder}: do not use it"
+    )
 
 
 def save(path: Path, state: dict) -> None:
@@ -166,16 +158,14 @@ def load_weights(path: str | Path) -> dict:
     import numpy as np
     import torch
 
-    # ZS3Net's checkpoints carry their best mIoU as a NumPy number, under NumPy's old or new name.
-    scalar = np.float64(0).__reduce__()[0]
-    numbers = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")]
-    numbers += [np.dtype, (scalar, "numpy.core.multiarray.scalar")]
-    numbers += [(scalar, "numpy._core.multiarray.scalar")]
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise ZS3Error(f"weights file {path} not found: give one with -p weights <file>")
+    # ZS3Net's checkpoints carry their best mIoU as a NumPy number, under NumPy's old or new name.
+    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")]
+    scalar = np.float64(0).__reduce__()[0]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
-        with torch.serialization.safe_globals(numbers):
+        with torch.serialization.safe_globals([np.dtype, *kinds, *names]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch raise many kinds on a damaged or unsafe file
         reason = str(error).split("\n")[0][:200]
@@ -202,9 +192,8 @@ class Checkpoint:
         try:
             state = load_weights(self.path)
         except ZS3Error:
-            warnings.warn(
-                f"{self.path} is damaged and is not used: that stage starts anew", stacklevel=2
-            )
+            damaged = f"{self.path} is damaged and is not used: that stage starts anew"
+            warnings.warn(damaged, stacklevel=2)
             return None
         return state if state.get("key") == self.key else None
 
@@ -212,11 +201,24 @@ class Checkpoint:
         save(self.path, state | {"key": self.key})
 
     def remove(self) -> None:
-        with suppress(OSError):
-            self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
 
-# ---- where results come from --------------------------------------------------------------------
+def saved(run_folder: Path) -> str:
+    """One line: what of an unfinished run is saved, and how to go on.
+
+    Arguments:
+        run_folder: `runs/<profile>/<dataset>-k<K>-s<seed>`.
+    """
+    backbones = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/*.pt")
+    newest = sorted(backbones, key=lambda path: path.stat().st_mtime)[-1:]
+    found = [("stage 1", path) for path in newest]
+    found += [("stage 2", path) for path in run_folder.glob("training.pt")]
+    if not found:
+        return "interrupted; nothing is saved yet: the same command starts anew"
+    unfinished = {"training.pt": " up to its last whole epoch"}
+    parts = [f"{stage}{unfinished.get(path.name, '')} ({path})" for stage, path in found]
+    return f"interrupted; saved: {'; '.join(parts)}; the same command goes on from there"
 
 
 def text_hash(text: str | bytes) -> str:
@@ -240,12 +242,11 @@ def code_hash(*folders: str) -> str:
     Comments, docstrings and formatting are left out, so that mending those redoes nothing.
     """
     code = []
-    for path in (path for folder in folders for path in sorted((PACKAGE / folder).rglob("*.py"))):
+    for path in [path for name in folders for path in sorted((PACKAGE / name).rglob("*.py"))]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [part for part in body if not _is_text(part)]
+            if isinstance(getattr(node, "body", None), list):
+                node.body = [part for part in node.body if not _is_text(part)]
         code.append(ast.unparse(tree))
     return text_hash("\0".join(code))
 
@@ -256,23 +257,19 @@ def _is_text(node: ast.AST) -> bool:
 
 def git() -> dict:
     """The checkout's commit, and whether tracked files differ from it; None where no git is."""
-
-    def run(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
+    words = "git describe --always --dirty --abbrev=40 --exclude=*".split()
     try:
-        changed = bool(run("status", "--porcelain", "-uno"))
-        return {"commit": run("rev-parse", "HEAD") or None, "dirty": changed}
+        said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     except OSError:  # no git on this machine
-        return {"commit": None, "dirty": None}
+        said = ""
+    return {"commit": said.removesuffix("-dirty") or None, "dirty": said.endswith("-dirty")}
 
 
 def versions() -> dict[str, str]:
     """Versions that a run record names."""
     found = {"python": platform.python_version()}
     for name in ("zs3lib", "torch", "torchvision", "numpy"):
-        with suppress(PackageNotFoundError):
+        with suppress(PackageNotFoundError):  # a checkout that is not installed
             found[name] = version(name)
     return found
 
@@ -291,34 +288,6 @@ def sealed(record: dict) -> dict:
     return record | {"checksum": checksum(record)}
 
 
-# ---- what an unfinished run has saved -----------------------------------------------------------
-
-
-def saved(run_folder: Path) -> str:
-    """One line: what of a run is saved, and how to go on.
-
-    Arguments:
-        run_folder: `runs/<profile>/<dataset>-k<K>-s<seed>`.
-    """
-    run_folder = Path(run_folder)
-    found = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/")
-    backbone = max(found, key=lambda path: path.stat().st_mtime, default=run_folder)
-    parts = []
-    if (backbone / "backbone.pt").is_file():
-        parts.append(f"stage 1 ({backbone / 'backbone.pt'})")
-    elif (backbone / "training.pt").is_file():
-        parts.append(f"stage 1 up to its last whole epoch ({backbone / 'training.pt'})")
-    if (run_folder / "training.pt").is_file():
-        parts.append(f"stage 2 up to its last whole epoch ({run_folder / 'training.pt'})")
-    if not parts:
-        return "interrupted; nothing is saved yet: the same command starts anew"
-    return f"interrupted; saved: {'; '.join(parts)}; the same command goes on from there"
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far, MB; None where it cannot be asked."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
