@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import getpass
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from .errors import ZS3Error
+from .storage import acquired
 
 
 def device_of(name: str) -> torch.device:
@@ -19,12 +19,10 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        chosen = torch.device(name)
-        torch.empty(1, device=chosen)
+        return torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ZS3Error(f"device '{name}' cannot be used ({reason}): try -p device cpu") from error
-    return chosen
 
 
 def describe(chosen: torch.device) -> str:
@@ -34,26 +32,15 @@ def describe(chosen: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-@contextmanager
-def alone_on(chosen: torch.device) -> Iterator[None]:
+def alone_on(chosen: torch.device) -> AbstractContextManager:
     """Compute on this GPU alone: another run (make -j starts several) waits for it, and says so.
 
-    A lock ends with its process, however it ends. On a CPU nothing waits: there `make` shares out
-    the threads.
+    On a CPU nothing waits: there `make` shares out the threads.
     """
     if chosen.type == "cpu":
-        yield
-        return
+        return nullcontext()
     name = str(chosen).replace(":", "-")
     if chosen.type == "cuda":  # the GPU itself, whatever number CUDA_VISIBLE_DEVICES gives it
-        name = str(getattr(torch.cuda.get_device_properties(chosen), "uuid", chosen.index or 0))
+        name = str(getattr(torch.cuda.get_device_properties(chosen), "uuid", chosen.index))
     lock = FileLock(Path(tempfile.gettempdir(), f"zs3lib-{getpass.getuser()}-{name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another run computes on {chosen}: waiting for it", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return acquired(lock, f"another run computes on {chosen}")
