@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from argparse import SUPPRESS
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from .storage import DATA, FIGURES, RESOURCES, ROOT, RUNS, TABLES
 
 
 def option(*names: str, **how) -> tuple:
-    """One option, as argparse's add_argument takes it; SUPPRESS leaves the function its default."""
+    """One option, as argparse's add_argument takes it."""
     return names, how
 
 
@@ -42,7 +41,7 @@ CHOICE = [
     option("--ks", nargs="+", type=int, metavar="K", help="only these K (default: all run)"),
     option("--seeds", nargs="+", type=int, metavar="SEED", help="only these seeds (default: all)"),
 ]
-WORKERS = option("--workers", type=int, default=2, help="processes that draw (default: 2)")
+OUT = place("--out", TABLES, "folder of the tables")
 
 # Name: (function, what --help says, options). A function is imported when its command is given.
 COMMANDS = {
@@ -61,10 +60,10 @@ COMMANDS = {
         "notebooks:check",
         "Say which words of a make command do not fit, all of them, before anything starts.",
         [
-            option("--profile", default="toy", help="make's PROFILE"),
-            option("--datasets", default="voc", help="make's DATASETS"),
-            option("--ks", default="10", help="make's K"),
-            option("--seeds", default="0", help="make's SEED"),
+            option("--profile", required=True, help="make's PROFILE"),
+            option("--datasets", required=True, help="make's DATASETS"),
+            option("--ks", required=True, help="make's K"),
+            option("--seeds", required=True, help="make's SEED"),
             *PARAMETERS,
         ],
     ),
@@ -74,19 +73,14 @@ COMMANDS = {
         "vectors. Nothing is downloaded; the same settings make the same bytes.",
         [
             place("--root", DATA / "toy", "folder to write the world to"),
-            option("--seed", type=int, default=SUPPRESS, help="seed of all that is drawn"),
-            option("--train", type=int, default=SUPPRESS, help="training images per dataset"),
-            option("--val", type=int, default=SUPPRESS, help="validation images per dataset"),
-            option("--short-side", type=int, default=SUPPRESS, help="of an image, pixels"),
-            WORKERS,
+            option("--workers", type=int, default=2, help="processes that draw (default: 2)"),
             option("--force", action="store_true", help="make it even where it is up to date"),
-            option("--quiet", dest="progress", action="store_false", help="no progress bar"),
         ],
     ),
     "toy-backbone": (
         "toy.backbone:pretrain",
         "Train the toy network whose weights the package holds, on things of no dataset.",
-        [place("--path", RESOURCES / "toy_backbone.pt", "file to write"), WORKERS],
+        [place("--path", RESOURCES / "toy_backbone.pt", "file to write")],
     ),
     "data": (
         "data.download:main",
@@ -102,17 +96,12 @@ COMMANDS = {
     "tables": (
         "results.tables:write",
         "Write Tables I-III of a profile from its run records, and say where they are.",
-        [*RECORDS, place("--out", TABLES, "folder of the tables"), *CHOICE],
+        [*RECORDS, OUT, *CHOICE],
     ),
     "protocols": (
         "results.tables:write_protocols",
         "Write the table of both protocols, paper and strict, from a profile's run records.",
-        [*RECORDS, place("--out", TABLES, "folder of the tables")],
-    ),
-    "audit": (
-        "results.audit:write",
-        "Write which rows of the published tables agree with themselves, and which do not.",
-        [place("--out", TABLES, "folder of the tables")],
+        [*RECORDS, OUT],
     ),
     "report": (
         "results.report:write",
@@ -156,25 +145,23 @@ def main(words: list[str] | None = None) -> int:
     module, _, function = given.pop("call").partition(":")
     try:
         result = getattr(import_module(f".{module}", __package__), function)(**given)
+        if isinstance(result, int):
+            return result
+        for made in result if isinstance(result, list) else [result]:
+            if isinstance(made, str | Path):
+                print(made)
+        sys.stdout.flush()
     except ZS3Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from there", file=sys.stderr)
         return 130
-    if isinstance(result, int):
-        return result
-    for made in result if isinstance(result, list) else [result]:
-        if isinstance(made, str | Path):
-            print(made)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # what reads it, as `head` does, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    sys.exit(status)
+    sys.exit(main())
