@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from .errors import ZS3Error
@@ -50,54 +51,45 @@ def load_pretrained(network: nn.Module, settings) -> str:
 
     Raises ZS3Error naming the file and the first tensor that does not fit.
     """
-    path = settings.weights
-    content = load_weights(path)
     try:
-        state = unwrapped(content)
-        check_finite(state)
-        if is_network(state):
+        state = tensors(settings.weights)
+        if "decoder.pred_conv.weight" in state:
             check_settings(settings)
             load_network(network, state)
             return "zs3net"
         if not any(key.startswith("decoder.") for key in state):
             network.backbone.load_imagenet(state)
             return "imagenet"
-        own = {key: value for key, value in state.items() if not key.startswith("classifier.")}
-        missing, unexpected = network.load_state_dict(own, strict=False)
-        wrong = [key for key in missing if not key.startswith("classifier.")] + list(unexpected)
-        if wrong:
-            raise RuntimeError(f"{len(wrong)} tensors do not match, the first is {wrong[0]}")
+        own = network.state_dict()
+        kept = {key: value for key, value in own.items() if key.startswith("classifier.")}
+        given = {key: value for key, value in state.items() if key not in kept}
+        if wrong := sorted((own.keys() - kept.keys()) ^ given.keys()):
+            raise ValueError(f"{len(wrong)} tensors do not match, the first is {wrong[0]}")
+        network.load_state_dict(given | kept)
         return "network"
     except (RuntimeError, AttributeError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
+        backbone = f"the {settings.backbone} backbone"
         raise ZS3Error(
-            f"weights file {path} does not fit the {settings.backbone} backbone: {reason}"
+            f"weights file {settings.weights} does not fit {backbone}: {reason}"
         ) from error
 
 
-def unwrapped(content: dict) -> dict[str, Tensor]:
-    """A checkpoint's tensors: its "state_dict" or "model", without DataParallel's "module."."""
-    state = content
+def tensors(path: str | Path) -> dict[str, Tensor]:
+    """A checkpoint's finite tensors: its "state_dict" or "model", without DataParallel's "module.".
+
+    Raises ValueError where there are none.
+    """
+    state = load_weights(path)
     for name in ("state_dict", "model"):
-        if isinstance(content, dict) and name in content:
-            state = content[name]
-    if not isinstance(state, dict) or not state:
+        if isinstance(state, dict) and name in state:
+            state = state[name]
+    if not (isinstance(state, dict) and state and all(map(torch.is_tensor, state.values()))):
         raise ValueError("it holds no state dict of tensors")
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError("it holds no state dict of tensors")
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def check_finite(state: dict[str, Tensor]) -> None:
-    """Raise ValueError naming the first tensor with a value that is not finite."""
     for key, value in state.items():
-        if value.is_floating_point() and not value.isfinite().all():
+        if not value.isfinite().all():
             raise ValueError(f"{key} holds values that are not finite")
-
-
-def is_network(state: dict[str, Tensor]) -> bool:
-    """Whether tensors are a whole DeepLabv3+ in ZS3Net's layout."""
-    return "decoder.pred_conv.weight" in state
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def load_network(network: nn.Module, state: dict[str, Tensor]) -> None:
@@ -107,15 +99,13 @@ def load_network(network: nn.Module, state: dict[str, Tensor]) -> None:
     which old releases of torch did not save and inference does not read. Raises RuntimeError or
     ValueError naming what does not fit.
     """
-    renamed = {}
+    own = network.state_dict()
+    renamed = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}
     for key, value in state.items():
         theirs = next((part for part in RENAMED if key.startswith(f"{part}.")), None)
         if theirs is None:
             raise ValueError(f"{key} is no tensor of ZS3Net's DeepLabv3+")
         renamed[RENAMED[theirs] + key.removeprefix(theirs)] = value
-    for key, value in network.state_dict().items():
-        if key.endswith(".num_batches_tracked"):
-            renamed.setdefault(key, value)
     network.load_state_dict(renamed)
 
 
@@ -126,6 +116,7 @@ def check_settings(settings) -> None:
     classes than this paper's from the third on, so only K = 2 is the same split there.
     """
     path = Path(settings.weights)
+    run = (settings.dataset, settings.k)
     for name, value in NETWORK.items():
         if getattr(settings, name) != value:
             raise ZS3Error(
@@ -133,11 +124,11 @@ def check_settings(settings) -> None:
                 f"here {name} is {getattr(settings, name)}; take the paper profile or set it"
             )
     named = re.search(r"(voc|context)_0?(\d+)_unseen", path.name)
-    if named and (named[1], int(named[2])) != (settings.dataset, settings.k):
+    if named and (named[1], int(named[2])) != run:
         raise ZS3Error(
             f"weights file {path} was trained for {named[1]} with {int(named[2])} unseen classes, "
-            f"this run is {settings.dataset} with k = {settings.k}: it would have seen what must "
-            "stay unseen, or the other way round"
+            f"this run is {run[0]} with k = {run[1]}: it would have seen what must stay unseen, "
+            "or the other way round"
         )
     if settings.dataset == "context" and settings.k != 2:
         raise ZS3Error(
@@ -156,12 +147,12 @@ def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
     Raises ZS3Error when the file is no such generator.
     """
     try:
-        state = unwrapped(load_weights(path))
+        state = tensors(path)
         hidden, inputs = state["model.0.weight"].shape
         features = len(state["model.3.weight"])
         generator = Generator(word_dim=inputs // 2, hidden=hidden, noise=noise, features=features)
         generator.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError, AttributeError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ZS3Error(f"{path} is no generator in ZS3Net's layout ({reason})") from error
     return generator.eval()
