@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 from torch import nn
 
 from .classes import Split, split
@@ -21,7 +22,7 @@ from .method.features import predict
 from .method.generator import Head
 from .method.methods import METHODS
 from .results.records import read_record
-from .settings import Settings
+from .settings import Settings, _line
 from .storage import inside, load_weights
 
 
@@ -70,6 +71,12 @@ def predict_image(
     return {name: labels.cpu().numpy() for name, labels in found.items()}
 
 
+def run_folder(run: str | Path) -> Path:
+    """The absolute folder of a run, given it or the `metrics.json` in it."""
+    folder = Path(run).absolute()
+    return folder.parent if folder.name == "metrics.json" else folder
+
+
 def how_to_make(folder: Path) -> str:
     """The command that makes the run whose folder this is."""
     profile, run = folder.absolute().parts[-2:]
@@ -98,74 +105,68 @@ def open_run(
     """
     if isinstance(run, FinishedRun):
         opened = run
-        again = "run it again with every method"
-    elif not isinstance(run, str | Path):
-        opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
-        again = "call its train_backbone and train_heads first"
-    else:
-        folder = run_folder(run)
-        again = f"remove runs/{'/'.join(folder.parts[-2:])}, then {how_to_make(folder)}"
+        remedy = "run it again with every method"
+    elif isinstance(run, str | Path):
         changes = {"data_root": data_root, "word_vectors": word_vectors, "device": device}
-        opened = _read(folder, again, {key: value for key, value in changes.items() if value})
+        opened = _read(run_folder(run), {key: value for key, value in changes.items() if value})
+        remedy = _again(opened.folder)
+    else:
+        opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
+        remedy = "call its train_backbone and train_heads first"
     titles = {method: getattr(METHODS.get(method), "title", method) for method in methods}
     if lost := [title for method, title in titles.items() if method not in opened.heads]:
-        raise ZS3Error(f"{opened.name} was run without {', '.join(lost)}: {again}")
+        raise ZS3Error(f"{opened.name} was run without {', '.join(lost)}: {remedy}")
     return opened
 
 
-def run_folder(run: str | Path) -> Path:
-    """The absolute folder of a run, given it or the `metrics.json` in it."""
-    folder = Path(run).absolute()
-    return folder.parent if folder.name == "metrics.json" else folder
+def _again(folder: Path) -> str:
+    return f"remove runs/{'/'.join(folder.parts[-2:])}, then {how_to_make(folder)}"
 
 
-def _read(folder: Path, again: str, changes: dict) -> FinishedRun:
-    if not (folder / "metrics.json").is_file():
-        raise ZS3Error(f"{folder / 'metrics.json'} not found: {how_to_make(folder)}")
-    record = read_record(folder / "metrics.json")
-    if not (folder / "heads.pt").is_file():
-        raise ZS3Error(f"{folder / 'heads.pt'} not found: {again}")
-    saved = load_weights(folder / "heads.pt")
-    if saved.get("key") != record.get("keys", {}).get("head"):
-        other = "is of another run than the metrics.json beside it"
-        raise ZS3Error(f"{folder / 'heads.pt'} {other}: {again}")
-    if not (backbone := backbone_file(folder, saved)).is_file():
-        raise ZS3Error(f"{backbone} not found: {again}")
-    given = record["settings"] | changes
+def _read(folder: Path, changes: dict) -> FinishedRun:
+    path = folder / "metrics.json"
+    if not path.is_file():
+        raise ZS3Error(f"{path} not found: {how_to_make(folder)}")
+    record = read_record(path)
     try:
-        settings = Settings(**given)
-    except ValueError as error:
-        reason = str(error).splitlines()[1:2]
-        raise ZS3Error(
-            f"{folder / 'metrics.json'} is of another version of zs3lib ({reason}): {again}"
-        ) from None
+        settings = Settings(**record["settings"] | changes)
+    except ValidationError as error:
+        reason = f"of another version of zs3lib ({'; '.join(map(_line, error.errors()))})"
+        raise ZS3Error(f"{path} is {reason}: {_again(folder)}") from None
     parts = split(settings.dataset, settings.k, settings.unseen_list)
-    model, heads = load_heads(folder, settings, len(parts.names))
+    model, heads = load_heads(folder, settings, len(parts.names), record["keys"]["head"])
     return FinishedRun(folder, record, settings, parts, model, heads)
 
 
-def backbone_file(folder: Path, saved: dict) -> Path:
-    """Where a run's backbone lies, by its `heads.pt`; never outside its profile's folder."""
-    return inside(folder.parent, saved.get("backbone"), folder / "heads.pt")
+def _weights(path: Path, folder: Path) -> dict:
+    if not path.is_file():
+        raise ZS3Error(f"{path} not found: {_again(folder)}")
+    return load_weights(path)
 
 
-def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[nn.Module, dict[str, Head]]:
+def load_heads(
+    folder: str | Path, settings: Settings, classes: int, key: str | None = None
+) -> tuple[nn.Module, dict[str, Head]]:
     """The frozen network and the trained heads of a finished run, from its folder.
+
+    Arguments:
+        settings, classes: the run's; key: the one in its record, None: not compared.
 
     Raises ZS3Error naming the file that is missing, damaged, made by other settings, or that names
     files elsewhere.
     """
-    folder = Path(folder)
-    source = folder / "heads.pt"
-    saved = load_weights(source)
+    folder = Path(folder).absolute()
     device = device_of(settings.device)
-    heads = {}
+    source = folder / "heads.pt"
     try:
-        source = backbone_file(folder, saved)
+        saved = _weights(source, folder)
+        if key not in (None, saved.get("key")):
+            raise ValueError("it is of another run than the metrics.json beside it")
+        source = inside(folder.parent, saved.get("backbone"), source)
         model = build(settings, classes)
-        model.load_state_dict(load_weights(source)["model"])
-        freeze(model).to(device)
+        model.load_state_dict(_weights(source, folder)["model"])
         source = folder / "heads.pt"
+        heads = {}
         for name, weights in saved["heads"].items():
             words = weights["words"]
             if len(words) != classes:
@@ -175,7 +176,6 @@ def load_heads(folder: Path, settings: Settings, classes: int) -> tuple[nn.Modul
             heads[name] = head.to(device).eval()
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ZS3Error(
-            f"{source} is not of a run with these settings ({reason}): run it again"
-        ) from error
-    return model, heads
+        problem = f"is not of a run with these settings ({reason})"
+        raise ZS3Error(f"{source} {problem}: {_again(folder)}") from error
+    return freeze(model).to(device), heads
