@@ -1,4 +1,4 @@
-"""Run a notebook through papermill in the kernel of this interpreter; one line says what failed."""
+"""Run a notebook through papermill in the kernel of this interpreter, and take its parameters."""
 
 from __future__ import annotations
 
@@ -8,18 +8,40 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from .classes import DATASETS
 from .errors import ZS3Error
 from .profiles import PROFILES
-from .storage import ROOT, saved
+from .storage import ROOT, read_text, saved
 
 TRAIN = ROOT / "notebooks" / "train.ipynb"
 FOLDER = re.compile(r"(?P<dataset>\w+)-k(?P<k>\d+)-s(?P<seed>\d+)(?P<strict>-strict)?")
 
 
-def parameters_of(p=(), r=(), y=(), f=()) -> dict[str, Any]:
+def typed(kind: type, **given: object) -> list:
+    """Parameters of a notebook as the numbers they are meant as, in their order; None stays.
+
+    Arguments:
+        kind: int, for which 6, "6" and 6.0 are 6; float; or list, of whole numbers, for which 6,
+            "6 10" and [6, 10] are such.
+
+    Raises ZS3Error naming each that is no such number.
+    """
+    from pydantic import ValidationError, create_model
+
+    from .settings import Number, Whole, Wholes, _line
+
+    if kind is list:
+        given = {k: v.split() if isinstance(v, str) else v for k, v in given.items()}
+    field = {int: Whole, float: Number, list: Wholes}[kind] | None
+    model = create_model("Parameters", **dict.fromkeys(given, (field, ...)))
+    try:
+        return list(model(**given).model_dump().values())
+    except ValidationError as error:
+        raise ZS3Error("; ".join(map(_line, error.errors()))) from None
+
+
+def parameters_of(p=(), r=(), y=(), f=()) -> dict:
     """Notebook parameters, read as papermill's own command line reads them.
 
     Arguments:
@@ -31,50 +53,48 @@ def parameters_of(p=(), r=(), y=(), f=()) -> dict[str, Any]:
     """
     import yaml
     from papermill.cli import _resolve_type
-    from papermill.exceptions import PapermillException
-    from papermill.iorw import NoDatesSafeLoader, read_yaml_file
+    from papermill.iorw import NoDatesSafeLoader
 
-    found: dict[str, Any] = {}
-    for what, read, source in [("-f", read_yaml_file, x) for x in f] + [("-y", None, x) for x in y]:
+    found = {}
+    texts = [(f"-f {file!r}", read_text(file)) for file in f]
+    texts += [(f"-y {text!r}", text) for text in y]
+    for what, text in texts:
         try:
-            found |= (read(source) if read else yaml.load(source, Loader=NoDatesSafeLoader)) or {}
-        except (OSError, PapermillException, TypeError, ValueError, yaml.YAMLError) as error:
-            reason = getattr(error, "problem", None) or " ".join(str(error).split())
-            raise ZS3Error(f"{what} {source!r} is not 'name: value' in YAML ({reason})") from None
+            found |= yaml.load(text, Loader=NoDatesSafeLoader) or {}
+        except (TypeError, ValueError, yaml.YAMLError) as error:
+            reason = getattr(error, "problem", None) or error
+            raise ZS3Error(f"{what} is not 'name: value' in YAML ({reason})") from None
     return found | {name: _resolve_type(value) for name, value in p} | dict(r)
 
 
-def parameters_of_run(folder: Path) -> dict[str, Any]:
-    """What the train notebook is given so that it writes runs/<profile>/<dataset>-k<K>-s<seed>/.
-
-    Raises ZS3Error where `folder` is not of that form.
-    """
-    found = FOLDER.fullmatch(folder.name)
-    if not found:
-        raise ZS3Error(f"{folder} is no run: write runs/<profile>/<dataset>-k<K>-s<seed>[-strict]")
-    return {
-        "profile": folder.absolute().parent.name,
-        "dataset": found["dataset"],
-        "k": int(found["k"]),
-        "seed": int(found["seed"]),
-        "protocol": "strict" if found["strict"] else "paper",
-        "runs_root": str(folder.absolute().parents[1]),
-    }
-
-
 def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict]:
-    """Which notebook runs, where to, with which parameters; ZS3Error on one that it does not have.
+    """Which notebook runs, where to, with which parameters.
 
     Arguments:
-        what: a notebook, with `output` where the executed one goes; or the folder of a training.
+        what: a notebook, with `output` where the executed one goes; or the folder of a training,
+            runs/<profile>/<dataset>-k<K>-s<seed>[-strict].
+
+    Raises ZS3Error on what is neither, and on a parameter that the notebook does not have.
     """
     import papermill
     from papermill.exceptions import PapermillException
 
-    if what.suffix == ".ipynb":
-        source, target, own = what, output or Path("out.ipynb"), {}
-    else:
-        source, target, own = TRAIN, what / "train.ipynb", parameters_of_run(what)
+    source, target, own = what, output or Path("out.ipynb"), {}
+    if what.suffix != ".ipynb":
+        run = FOLDER.fullmatch(what.name)
+        if not run:
+            raise ZS3Error(
+                f"{what} is no run: write runs/<profile>/<dataset>-k<K>-s<seed>[-strict]"
+            )
+        source, target = TRAIN, what / "train.ipynb"
+        own = {
+            "profile": what.absolute().parent.name,
+            "dataset": run["dataset"],
+            "k": int(run["k"]),
+            "seed": int(run["seed"]),
+            "protocol": "strict" if run["strict"] else "paper",
+            "runs_root": str(what.absolute().parents[1]),
+        }
     if twice := [name for name in own if name in given]:
         raise ZS3Error(f"{twice[0]} is in the run's name already (make: K, SEED ...): leave it out")
     try:
@@ -95,17 +115,16 @@ def check(profile: str, datasets: str, ks: str, seeds: str, **words: list) -> in
         words: as `parameters_of` takes them: make's PARAMS.
     """
     problems = list(_problems(profile, datasets, ks, seeds))
-    if any(words.values()):
-        # A setting may fit one dataset and not another; with a wrong grid only names are looked at.
-        grid = (profile, datasets, ks.split()[0]) if not problems else ("toy", "voc", 1)
-        try:
-            for name in grid[1].split():
-                run_folder = Path("runs", grid[0], f"{name}-k{grid[2]}-s0")
-                values = plan(run_folder, None, parameters_of(**words))[2]
-                if not problems:
-                    _settings(values)
-        except ZS3Error as error:
-            problems.append(f"PARAMS: {error}")
+    runs = ["toy/voc-k1-s0"]  # of a wrong grid only the names in PARAMS are looked at
+    if not problems:  # a setting may fit one dataset and not another
+        runs = [f"{profile}/{name}-k{ks.split()[0]}-s0" for name in datasets.split()]
+    try:
+        for run in runs if any(words.values()) else ():
+            values = plan(Path("runs", run), None, parameters_of(**words))[2]
+            if not problems:
+                _settings(values)
+    except ZS3Error as error:
+        problems.append(f"PARAMS: {error}")
     for problem in problems:
         print(problem, file=sys.stderr)
     return int(bool(problems))
@@ -153,7 +172,10 @@ def run(what: Path, output: Path | None, **words: list) -> int:
 
 
 def execute(source: Path, output: Path, parameters: dict, **options) -> str:
-    """Run a notebook through papermill, in this interpreter; what went wrong in one line, or ""."""
+    """Run a notebook through papermill, in this interpreter; what went wrong, "" if nothing.
+
+    A ZS3Error is its one line; any other error of a cell keeps its traceback.
+    """
     import papermill
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
@@ -172,9 +194,13 @@ def execute(source: Path, output: Path, parameters: dict, **options) -> str:
             **options,
         )
     except PapermillExecutionError as error:
-        where = "" if error.ename == "ZS3Error" else f" (the notebook up to there: {output})"
-        return f"{error.ename}: {error.evalue}{where}"
-    except (PapermillException, OSError, ValueError, RuntimeError) as error:  # no kernel, no space
+        if error.ename == "ZS3Error":
+            return f"ZS3Error: {error.evalue}"
+        from nbconvert.filters import strip_ansi
+
+        trace = strip_ansi("\n".join(error.traceback))
+        return f"{trace}\n{error.ename}: {error.evalue} (the notebook up to there: {output})"
+    except (PapermillException, OSError, RuntimeError) as error:  # no space, a kernel that died
         return " ".join(str(error).split())
     return ""
 
