@@ -1,4 +1,8 @@
-"""What people get wrong: how an input is spoiled, and what the one line that answers must name."""
+"""What people get wrong: how an input is spoiled, and what the one line that answers must name.
+
+A row is (file, how, says): the file below the root, what is done to it (None: removed; text or
+bytes: what stands in it instead; a function of its path), and what the line names.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
 from torchvision import models
 
 from zs3lib import storage
@@ -18,13 +22,16 @@ from zs3lib import storage
 KIT = "VOCdevkit/VOC2012"
 LISTS = f"{KIT}/ImageSets/Segmentation"
 TRAIN = f"{LISTS}/train.txt"
+VAL = f"{LISTS}/val.txt"
+EXTRA = f"{LISTS}/train_aug.txt"
 JPEG = f"{KIT}/JPEGImages/2012_000001.jpg"
 MASK = f"{KIT}/SegmentationClass/2012_000001.png"
 MAT = "context/trainval/2010_000001.mat"
 LABELS = "context/labels.txt"
 WORDS = "wordvectors.txt"
 WEIGHTS = "weights.pt"
-Damage = Callable[[Path], object]
+NAN = float("nan")
+How = str | bytes | Callable[[Path], object] | None
 
 
 class Code:
@@ -34,83 +41,73 @@ class Code:
         return exec, ("import zs3lib; zs3lib.code_ran = True",)
 
 
-# ---- damages of a folder: its path -> None ------------------------------------------------------
+def spoil(path: Path, how: How) -> None:
+    if callable(how):
+        how(path)
+    elif how is not None:
+        path.write_bytes(how if isinstance(how, bytes) else how.encode())
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
-def replaced(path: str, content: bytes | str) -> Damage:
-    raw = content if isinstance(content, bytes) else content.encode()
-    return lambda root: (root / path).write_bytes(raw)
+def half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
 
 
-def removed(path: str) -> Damage:
-    return lambda root: (
-        shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
-    )
-
-
-def saved_as(path: str, encoding: str) -> Damage:
+def saved_as(encoding: str) -> How:
     """A text file in another encoding, with an accent at its second line."""
-    return lambda root: (root / path).write_bytes(
-        (root / path).read_text().replace("\n", "\n\u00e9", 1).encode(encoding)
+    return lambda path: path.write_bytes(
+        path.read_text().replace("\n", "\n\u00e9", 1).encode(encoding)
     )
 
 
-def half(path: str) -> Damage:
-    return lambda root: (root / path).write_bytes(
-        (root / path).read_bytes()[: size(root / path) // 2]
-    )
+def lines(change: Callable[[list[str]], list[str]]) -> How:
+    """A text file with other lines."""
+    return lambda path: path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
 
 
-def size(path: Path) -> int:
-    return path.stat().st_size
+def mask(make: Callable[[np.ndarray], np.ndarray]) -> How:
+    """A mask as make(it as an array)."""
+    return lambda path: Image.fromarray(make(np.array(Image.open(path)))).save(path)
 
 
-def mask(make: Callable[[np.ndarray], np.ndarray]) -> Damage:
-    """The first mask as make(it as an array)."""
-    return lambda root: Image.fromarray(make(np.array(Image.open(root / MASK)))).save(root / MASK)
+def picture(mode: str) -> How:
+    return lambda path: Image.new(mode, (64, 64)).save(path)
 
 
-def picture(mode: str) -> Damage:
-    return lambda root: Image.new(mode, (64, 64)).save(root / MASK)
+def coloured(*foreign: tuple[int, int, int]) -> How:
+    """A mask in the colours of its palette, but for some pixels."""
 
-
-def coloured(*foreign: tuple[int, int, int]) -> Damage:
-    """The first mask in the colours of its palette, but for some pixels."""
-
-    def damage(root: Path) -> None:
-        colours = Image.open(root / MASK).convert("RGB")
+    def damage(path: Path) -> None:
+        colours = Image.open(path).convert("RGB")
         for x, colour in enumerate(foreign, start=1):
             colours.putpixel((x, 1), colour)
-        colours.save(root / MASK)
+        colours.save(path)
 
     return damage
 
 
-def only_cows(root: Path) -> None:
-    for path in (root / MASK).parent.glob("*.png"):
+def only_cows(folder: Path) -> None:
+    for path in folder.glob("*.png"):
         labels = np.array(Image.open(path))
         labels[5, 5] = 10
         Image.fromarray(labels).save(path)
 
 
-def mat(**content) -> Damage:
-    """The first .mat with other content; without any, its map under another name."""
-    return lambda root: savemat(root / MAT, content or {"Labels": loadmat(root / MAT)["LabelMap"]})
+def mat(**content) -> How:
+    return lambda path: savemat(path, content)
 
 
-def lines(path: str, change: Callable[[list[str]], list[str]]) -> Damage:
-    """A text file with other lines."""
-
-    def damage(root: Path) -> None:
-        changed = change((root / path).read_text().splitlines())
-        (root / path).write_text("".join(f"{line}\n" for line in changed))
-
-    return damage
-
-
-def cow(value: str) -> Damage:
+def cow(value: str) -> How:
     vector = f"cow {' '.join([value] * 300)}"
-    return lines(WORDS, lambda x: [vector if y.startswith("cow ") else y for y in x])
+    return lines(lambda x: [vector if y.startswith("cow ") else y for y in x])
+
+
+def ox(x: list[str]) -> list[str]:
+    return [y.replace(": cow", ": ox") for y in x]
 
 
 def shorter(x: list[str]) -> list[str]:
@@ -122,134 +119,110 @@ def without_sofa(x: list[str]) -> list[str]:
     return [f"{len(rest)} 300", *rest]
 
 
-def pickled(root: Path) -> None:
+def pickled(path: Path) -> None:
     from gensim.models import KeyedVectors
 
-    KeyedVectors.load_word2vec_format(str(root / WORDS)).save(str(root / "words.kv"))
+    KeyedVectors.load_word2vec_format(str(path)).save(str(path.with_name("words.kv")))
 
 
-def tensors(change: Callable[[dict], object]) -> Damage:
-    """The weights as change(state dict)."""
-    return lambda root: torch.save(change(storage.load_weights(root / WEIGHTS)), root / WEIGHTS)
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
-def a_folder(root: Path) -> None:
-    (root / WEIGHTS).unlink()
-    (root / WEIGHTS).mkdir()
+def tensors(change: Callable[[dict], object]) -> How:
+    """Saved tensors as change(state dict)."""
+    return lambda path: torch.save(change(storage.load_weights(path)), path)
 
 
-def imagenet(name: str) -> Damage:
-    return tensors(lambda _: getattr(models, name)(weights=None).state_dict())
+def all_nan(state: dict) -> dict:
+    return {k: v * NAN if v.is_floating_point() else v for k, v in state.items()}
 
 
-NAN = float("nan")
-# Found when a run is opened, or its first training image is read: damage, dataset, what is named.
-DATA: dict[str, tuple[Damage, str, str]] = {
-    "truncated JPEG": (half(JPEG), "voc", "2012_000001.jpg"),
-    "zero-byte JPEG": (replaced(JPEG, b""), "voc", "2012_000001.jpg"),
-    "text for a JPEG": (replaced(JPEG, "a picture"), "voc", "2012_000001.jpg"),
-    "missing JPEG": (removed(JPEG), "voc", "2012_000001.jpg"),
-    "16-bit mask": (mask(lambda m: m.astype(np.uint16)), "voc", "2012_000001.png"),
-    "grey RGB mask": (mask(lambda m: np.stack([m + 1] * 3, 2)), "voc", "2012_000001.png"),
-    "a colour that is not VOC's": (
-        coloured((12, 34, 56), (1, 2, 3)),
-        "voc",
-        "2012_000001.png cannot be read as a mask of 8-bit labels (its colour (12, 34, 56) is",
-    ),
-    "a colour of VOC's palette for no class": (coloured((128, 64, 128)), "voc", "(128, 64, 128)"),
-    "mask with alpha": (picture("RGBA"), "voc", "2012_000001.png"),
-    "grey mask with alpha": (picture("LA"), "voc", "2012_000001.png"),
-    "black-and-white mask": (picture("1"), "voc", "2012_000001.png"),
-    "text for a mask": (replaced(MASK, "mask"), "voc", "2012_000001.png"),
-    "label 77": (mask(lambda m: np.full_like(m, 77)), "voc", "label 77"),
-    "mask of another size": (mask(lambda m: m[:-3]), "voc", "2012_000001.png is"),
-    "missing mask": (removed(MASK), "voc", "2012_000001.png"),
-    "no masks at all": (removed(f"{KIT}/SegmentationClass"), "voc", "SegmentationClass"),
-    "empty split list": (replaced(TRAIN, ""), "voc", "train.txt"),
-    "missing split list": (removed(TRAIN), "voc", "train.txt"),
-    "duplicate ids": (replaced(TRAIN, "2012_000001\n2012_000001\n"), "voc", "2012_000001 twice"),
-    "an id with ../": (replaced(TRAIN, "../../2012_000001\n"), "voc", "train.txt"),
-    "an absolute path as id": (replaced(TRAIN, "/etc/passwd\n"), "voc", "train.txt"),
-    "a web page for a list": (replaced(TRAIN, "<!DOCTYPE html>\n"), "voc", "train.txt"),
-    "a list of ImageSets/Main": (
-        replaced(TRAIN, "2012_000001 -1\n2012_000002  1\n"),
-        "voc",
-        "as lists of ImageSets/Main do: use the list of ImageSets/Segmentation",
-    ),
-    "a pair of two images": (
-        replaced(TRAIN, "/JPEGImages/2012_1.jpg /SegmentationClass/2012_2.png\n"),
-        "voc",
-        "train.txt holds the id",
-    ),
-    "a list in UTF-16": (
-        saved_as(TRAIN, "utf-16"),
-        "voc",
-        "train.txt is not UTF-8 text but UTF-16",
-    ),
-    "a list in UTF-16 without mark": (
-        lambda root: (root / TRAIN).write_bytes("2012_000001\n".encode("utf-16-le")),
-        "voc",
-        "train.txt is not UTF-8 text but UTF-16: save it as UTF-8",
-    ),
-    "a list in Latin-1": (saved_as(TRAIN, "latin-1"), "voc", "train.txt is not UTF-8 text"),
-    "no val split": (removed(f"{LISTS}/val.txt"), "voc", "val.txt"),
-    "empty val split": (replaced(f"{LISTS}/val.txt", ""), "voc", "val.txt"),
-    "an extra twice": (replaced(f"{LISTS}/train_aug.txt", "2008_1\n2008_1\n"), "voc", "2008_1"),
-    "an extra without mask": (replaced(f"{LISTS}/train_aug.txt", "2012_99\n"), "voc", "2012_99"),
-    "no devkit": (removed("VOCdevkit"), "voc", "make data PROFILE=lite"),
-    "no VOC2012": (removed(KIT), "voc", 'PARAMS="-p data_root <folder>"'),
-    "an unseen class everywhere": (only_cows, "voc", "unseen class"),
-    "no Context split": (removed("context/train.txt"), "context", "train.txt"),
-    "no VOC2010": (removed("VOCdevkit/VOC2010"), "context", "VOC2010"),
-    "no .mat": (removed(MAT), "context", "2010_000001.mat"),
-    ".mat without LabelMap": (mat(), "context", "2010_000001.mat"),
-    "truncated .mat": (half(MAT), "context", "2010_000001.mat"),
-    "empty .mat": (replaced(MAT, b""), "context", "2010_000001.mat"),
-    "text for a .mat": (replaced(MAT, "LabelMap"), "context", "2010_000001.mat"),
-    "a volume for a LabelMap": (mat(LabelMap=np.ones((4, 4, 3))), "context", "2010_000001.mat"),
-    "a map of another size": (mat(LabelMap=np.ones((7, 9))), "context", "2010_000001.mat is 9 x 7"),
-    "label 460 in a .mat": (mat(LabelMap=np.full((9, 9), 460)), "context", "label 460"),
-    "458 labels": (lines(LABELS, lambda x: x[:458]), "context", "458"),
-    "a number twice": (lines(LABELS, lambda x: [*x[:6], "8: x", *x[7:]]), "context", "labels.txt"),
-    "a class under another name": (
-        lines(LABELS, lambda x: [y.replace(": cow", ": ox") for y in x]),
-        "context",
-        "'cow'",
-    ),
-    "labels in UTF-16": (saved_as(LABELS, "utf-16"), "context", "labels.txt is not UTF-8 text"),
-    "labels in Latin-1": (saved_as(LABELS, "latin-1"), "context", "labels.txt is not UTF-8 text"),
-    "word vectors in UTF-16": (saved_as(WORDS, "utf-16"), "voc", "save it as UTF-8"),
-    "word vectors in Latin-1": (saved_as(WORDS, "latin-1"), "voc", "save it as UTF-8"),
-    "word vectors of 50 dimensions": (lines(WORDS, shorter), "voc", "50 dimensions"),
-    "NaN in word vectors": (cow("nan"), "voc", "not finite for cow"),
-    "a word vector of zeros": (cow("0"), "voc", "all 0 for cow"),
-    "a word without a vector": (lines(WORDS, without_sofa), "voc", "'sofa'"),
-    "wrong header": (lines(WORDS, lambda x: ["words and vectors", *x[1:]]), "voc", WORDS),
-    "word vectors cut off": (half(WORDS), "voc", WORDS),
-    "no word vectors": (removed(WORDS), "voc", WORDS),
-    "pickled word vectors": (pickled, "voc", "words.kv"),
-    "truncated weights": (half(WEIGHTS), "voc", WEIGHTS),
-    "empty weights": (replaced(WEIGHTS, b""), "voc", WEIGHTS),
-    "text for weights": (replaced(WEIGHTS, "weights"), "voc", WEIGHTS),
-    "a folder for weights": (a_folder, "voc", WEIGHTS),
-    "no weights": (removed(WEIGHTS), "voc", WEIGHTS),
-    "weights with code": (tensors(lambda s: s | {"x": Code()}), "voc", WEIGHTS),
-    "a tensor for weights": (tensors(lambda s: torch.zeros(3)), "voc", WEIGHTS),
-    "a list for weights": (tensors(lambda s: [1, 2]), "voc", WEIGHTS),
-    "no tensors in weights": (tensors(lambda s: {}), "voc", WEIGHTS),
-    "weights under a key": (tensors(lambda s: {"network": s}), "voc", WEIGHTS),
-    "weights of another size": (
-        tensors(lambda s: s | {"decoder.reduce.0.weight": torch.zeros(48, 65, 1, 1)}),
-        "voc",
-        WEIGHTS,
-    ),
-    "a tensor too many": (tensors(lambda s: s | {"decoder.more": torch.zeros(1)}), "voc", WEIGHTS),
-    "weights of another backbone": (imagenet("mobilenet_v2"), "voc", WEIGHTS),
-    "weights of NaN": (
-        tensors(lambda s: {k: v * NAN if v.is_floating_point() else v for k, v in s.items()}),
-        "voc",
-        WEIGHTS,
-    ),
+def mobilenet(_: dict) -> dict:
+    return models.mobilenet_v2(weights=None).state_dict()
+
+
+WIDER = {"decoder.reduce.0.weight": torch.zeros(48, 65, 1, 1)}
+MORE = {"decoder.more": torch.zeros(1)}
+PNG = "2012_000001.png"
+NOT_UTF8 = "train.txt is not UTF-8 text"
+
+# Found when a run is opened, or its first training image is read.
+DATA: dict[str, tuple[str, How, str]] = {
+    "truncated JPEG": (JPEG, half, "2012_000001.jpg"),
+    "zero-byte JPEG": (JPEG, "", "2012_000001.jpg"),
+    "text for a JPEG": (JPEG, "a picture", "2012_000001.jpg"),
+    "missing JPEG": (JPEG, None, "2012_000001.jpg"),
+    "16-bit mask": (MASK, mask(lambda m: m.astype(np.uint16)), PNG),
+    "grey RGB mask": (MASK, mask(lambda m: np.stack([m + 1] * 3, 2)), PNG),
+    "a colour that is not VOC's": (MASK, coloured((12, 34, 56), (1, 2, 3)), "(12, 34, 56) is"),
+    "a colour of VOC's palette for no class": (MASK, coloured((128, 64, 128)), "(128, 64, 128)"),
+    "mask with alpha": (MASK, picture("RGBA"), PNG),
+    "grey mask with alpha": (MASK, picture("LA"), PNG),
+    "black-and-white mask": (MASK, picture("1"), PNG),
+    "text for a mask": (MASK, "mask", PNG),
+    "label 77": (MASK, mask(lambda m: np.full_like(m, 77)), "label 77"),
+    "mask of another size": (MASK, mask(lambda m: m[:-3]), f"{PNG} is"),
+    "missing mask": (MASK, None, PNG),
+    "no masks at all": (f"{KIT}/SegmentationClass", None, "SegmentationClass"),
+    "an unseen class everywhere": (f"{KIT}/SegmentationClass", only_cows, "unseen class"),
+    "empty split list": (TRAIN, "", "train.txt"),
+    "missing split list": (TRAIN, None, "train.txt"),
+    "duplicate ids": (TRAIN, "2012_000001\n2012_000001\n", "2012_000001 twice"),
+    "an id with ../": (TRAIN, "../../2012_000001\n", "train.txt"),
+    "an absolute path as id": (TRAIN, "/etc/passwd\n", "train.txt"),
+    "a web page for a list": (TRAIN, "<!DOCTYPE html>\n", "train.txt"),
+    "a list of ImageSets/Main": (TRAIN, "2012_1 -1\n2012_2  1\n", "of ImageSets/Segmentation"),
+    "a pair of two images": (TRAIN, "/JPEGImages/1.jpg /SegmentationClass/2.png", "holds the id"),
+    "a list in UTF-16": (TRAIN, saved_as("utf-16"), f"{NOT_UTF8} but UTF-16"),
+    "a list in UTF-16 without mark": (TRAIN, "2012_1".encode("utf-16-le"), "but UTF-16: save it"),
+    "a list in Latin-1": (TRAIN, saved_as("latin-1"), NOT_UTF8),
+    "no val split": (VAL, None, "val.txt"),
+    "empty val split": (VAL, "", "val.txt"),
+    "an extra twice": (EXTRA, "2008_1\n2008_1\n", "2008_1"),
+    "an extra without mask": (EXTRA, "2012_99\n", "2012_99"),
+    "no devkit": ("VOCdevkit", None, "make data PROFILE=lite"),
+    "no VOC2012": (KIT, None, 'PARAMS="-p data_root <folder>"'),
+    "no Context split": ("context/train.txt", None, "train.txt"),
+    "no VOC2010": ("VOCdevkit/VOC2010", None, "VOC2010"),
+    "no .mat": (MAT, None, "2010_000001.mat"),
+    ".mat without LabelMap": (MAT, mat(Labels=np.ones((9, 9))), "2010_000001.mat"),
+    "truncated .mat": (MAT, half, "2010_000001.mat"),
+    "empty .mat": (MAT, "", "2010_000001.mat"),
+    "text for a .mat": (MAT, "LabelMap", "2010_000001.mat"),
+    "a volume for a LabelMap": (MAT, mat(LabelMap=np.ones((4, 4, 3))), "2010_000001.mat"),
+    "a map of another size": (MAT, mat(LabelMap=np.ones((7, 9))), "2010_000001.mat is 9 x 7"),
+    "label 460 in a .mat": (MAT, mat(LabelMap=np.full((9, 9), 460)), "label 460"),
+    "458 labels": (LABELS, lines(lambda x: x[:458]), "458"),
+    "a number twice": (LABELS, lines(lambda x: [*x[:6], "8: x", *x[7:]]), "labels.txt"),
+    "a class under another name": (LABELS, lines(ox), "'cow'"),
+    "labels in UTF-16": (LABELS, saved_as("utf-16"), "labels.txt is not UTF-8 text"),
+    "labels in Latin-1": (LABELS, saved_as("latin-1"), "labels.txt is not UTF-8 text"),
+    "word vectors in UTF-16": (WORDS, saved_as("utf-16"), "save it as UTF-8"),
+    "word vectors in Latin-1": (WORDS, saved_as("latin-1"), "save it as UTF-8"),
+    "word vectors of 50 dimensions": (WORDS, lines(shorter), "50 dimensions"),
+    "NaN in word vectors": (WORDS, cow("nan"), "not finite for cow"),
+    "a word vector of zeros": (WORDS, cow("0"), "all 0 for cow"),
+    "a word without a vector": (WORDS, lines(without_sofa), "'sofa'"),
+    "wrong header": (WORDS, lines(lambda x: ["words and vectors", *x[1:]]), WORDS),
+    "word vectors cut off": (WORDS, half, WORDS),
+    "no word vectors": (WORDS, None, WORDS),
+    "pickled word vectors": (WORDS, pickled, "words.kv"),
+    "truncated weights": (WEIGHTS, half, WEIGHTS),
+    "empty weights": (WEIGHTS, "", WEIGHTS),
+    "text for weights": (WEIGHTS, "weights", WEIGHTS),
+    "a folder for weights": (WEIGHTS, a_folder, WEIGHTS),
+    "no weights": (WEIGHTS, None, WEIGHTS),
+    "weights with code": (WEIGHTS, tensors(lambda s: s | {"x": Code()}), WEIGHTS),
+    "a tensor for weights": (WEIGHTS, tensors(lambda s: torch.zeros(3)), WEIGHTS),
+    "a list for weights": (WEIGHTS, tensors(lambda s: [1, 2]), WEIGHTS),
+    "no tensors in weights": (WEIGHTS, tensors(lambda s: {}), WEIGHTS),
+    "weights under a key": (WEIGHTS, tensors(lambda s: {"network": s}), WEIGHTS),
+    "weights of another size": (WEIGHTS, tensors(lambda s: s | WIDER), WEIGHTS),
+    "a tensor too many": (WEIGHTS, tensors(lambda s: s | MORE), WEIGHTS),
+    "weights of another backbone": (WEIGHTS, tensors(mobilenet), WEIGHTS),
+    "weights of NaN": (WEIGHTS, tensors(all_nan), WEIGHTS),
 }
 
 # As papermill's -p hands them over: name, value, what the line says.
@@ -283,63 +256,66 @@ PARAMETERS: list[tuple[str, str, str]] = [
 ]
 
 
-# ---- a finished run's files: damage of its folder, what the line names --------------------------
+# ---- a finished run's folder, toy/voc-k10-s0 ----------------------------------------------------
 
 
-def edited(change: Callable[[dict], object]) -> Damage:
-    def damage(folder: Path) -> None:
-        record = json.loads((folder / "metrics.json").read_text())
-        change(record)
-        (folder / "metrics.json").write_text(json.dumps(record))
-
-    return damage
+def edited(**values) -> How:
+    """The record with other values at its top."""
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def another(folder: Path) -> None:
+def older(path: Path) -> None:
+    """The record as a version of zs3lib with other settings would have written it."""
+    record = json.loads(path.read_text())
+    record["settings"] |= {"tau": 7, "depth": 101}
+    path.write_text(json.dumps(storage.sealed(record)))
+
+
+def another(path: Path) -> None:
     """A second run, of K = 8 and another weight of unseen classes."""
-    record = json.loads((folder / "metrics.json").read_text())
+    record = json.loads(path.read_text())
     record["settings"]["unseen_weight"] = 7.0
     record["k"] = 8
-    second = folder.with_name("voc-k8-s0")
+    second = path.parent.with_name("voc-k8-s0")
     second.mkdir()
-    (second / "metrics.json").write_text(json.dumps(storage.sealed(record)))
+    (second / path.name).write_text(json.dumps(storage.sealed(record)))
 
 
-def reheaded(change: Callable[[dict], object]) -> Damage:
-    def damage(folder: Path) -> None:
-        saved = storage.load_weights(folder / "heads.pt")
+def reheaded(change: Callable[[dict], object]) -> How:
+    def damage(path: Path) -> None:
+        saved = storage.load_weights(path)
         change(saved)
-        torch.save(saved, folder / "heads.pt")
+        torch.save(saved, path)
 
     return damage
 
 
-def half_backbone(folder: Path) -> None:
-    half("backbone.pt")(next(folder.parent.glob("backbones/*/")))
+def renamed(folder: Path) -> None:
+    folder.rename(folder.with_name("voc-k8-s0"))
 
 
-RECORDS: dict[str, tuple[Damage, str]] = {
-    "record edited": (
-        edited(lambda r: r["methods"]["ours"]["metrics"].update(hiou=99.0)),
-        "metrics.json",
-    ),
-    "record of another version": (edited(lambda r: r.update(schema=1)), "schema is 1"),
-    "record cut off": (half("metrics.json"), "metrics.json"),
-    "record of another run": (lambda f: f.rename(f.with_name("voc-k8-s0")), "voc-k8-s0/metrics"),
-    "runs of two settings": (another, "unseen_weight is 7.0 in one and 5.0 in the other"),
+def other_words(saved: dict) -> None:
+    saved["heads"]["ours"]["words"] = torch.zeros(60, 300)
+
+
+RECORD = "metrics.json"
+HEAD = "heads.pt"
+BACKBONES = "../backbones"
+# What tables and what open_run say.
+RECORDS: dict[str, tuple[str, How, str]] = {
+    "record edited": (RECORD, edited(wall_s=0), RECORD),
+    "record of another version": (RECORD, edited(schema=1), "schema is 1"),
+    "record cut off": (RECORD, half, RECORD),
+    "record of another run": (".", renamed, "voc-k8-s0/metrics"),
+    "runs of two settings": (RECORD, another, "unseen_weight is 7.0 in one and 5.0 in the other"),
 }
-HEADS: dict[str, tuple[Damage, str]] = {
-    "heads cut off": (half("heads.pt"), "heads.pt"),
-    "heads of other words": (
-        reheaded(lambda s: s["heads"]["ours"].update(words=torch.zeros(60, 300))),
-        "heads.pt",
-    ),
-    "heads that name a file elsewhere": (
-        reheaded(lambda s: s.update(backbone="../../x.pt")),
-        "heads.pt",
-    ),
-    "heads of another run": (reheaded(lambda s: s.update(key="other")), "heads.pt"),
-    "no heads": (removed("heads.pt"), "voc-k10-s0"),
-    "backbone cut off": (half_backbone, "backbone.pt"),
-    "no backbone": (lambda f: shutil.rmtree(f.parent / "backbones"), "backbone.pt"),
+HEADS: dict[str, tuple[str, How, str]] = {
+    "record of other settings": (RECORD, older, "(tau is 7: it must be from 0 to 1; depth is 101"),
+    "heads cut off": (HEAD, half, HEAD),
+    "heads of other words": (HEAD, reheaded(other_words), HEAD),
+    "heads that name a file elsewhere": (HEAD, reheaded(lambda s: s.update(backbone="../x")), HEAD),
+    "heads of another run": (HEAD, reheaded(lambda s: s.update(key="other")), HEAD),
+    "no heads": (HEAD, None, "voc-k10-s0"),
+    "backbone cut off": (BACKBONES, lambda p: half(next(p.glob("*/backbone.pt"))), "backbone.pt"),
+    "no backbone": (BACKBONES, None, "backbone.pt"),
 }

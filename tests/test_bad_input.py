@@ -13,15 +13,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import papermill
 import pytest
 import torch
-from bad_inputs import DATA, HEADS, PARAMETERS, RECORDS, TRAIN, WEIGHTS
+from bad_inputs import DATA, HEADS, PARAMETERS, RECORDS, TRAIN, WEIGHTS, spoil
 from torchvision import models
 
 import zs3lib
 from zs3lib import Run, Settings, ZS3Error, load_heads, notebooks, open_run
 from zs3lib.__main__ import main
 from zs3lib.data import augment
+from zs3lib.notebooks import typed
 from zs3lib.results import tables
 from zs3lib.storage import Checkpoint, load_weights
 
@@ -48,13 +50,13 @@ def half_written(*roots: Path) -> list[Path]:
 
 @pytest.mark.parametrize("case", DATA)
 def test_gets_one_line_data(case, world, weights, settings, tmp_path):
-    damage, dataset, says = DATA[case]
+    file, how, says = DATA[case]
     copy = tmp_path / "world"
     shutil.copytree(world, copy)
     shutil.copy(weights, copy / WEIGHTS)
-    damage(copy)
+    spoil(copy / file, how)
     given = settings(
-        dataset=dataset,
+        dataset="context" if "context" in file or "VOC2010" in file else "voc",
         k=10,
         data_root=str(copy),
         weights=str(copy / WEIGHTS),
@@ -82,7 +84,8 @@ def test_imagenet_weights_fit_their_backbone_and_no_other(settings, tmp_path, na
     assert path.name in one_line(lambda: Run(given, runs_root=tmp_path))
 
 
-def test_gets_one_line_damaged_picture_in_stage_1(world, settings, tmp_path):
+def test_gets_one_line_in_stage_1(world, settings, tmp_path):
+    """A damaged picture; and a single one, of which batch norm has no variance."""
     shutil.copytree(world, tmp_path / "world")
     given = settings(data_root=str(tmp_path / "world"), k=10)
     run = Run(given, runs_root=tmp_path, cache_root=tmp_path)
@@ -91,11 +94,6 @@ def test_gets_one_line_damaged_picture_in_stage_1(world, settings, tmp_path):
         path.write_bytes(path.read_bytes()[:300])
     message = one_line(run.train_backbone)
     assert any(path.name in message for path in spoiled)
-
-
-def test_gets_one_line_a_single_image_for_stage_1(world, settings, tmp_path):
-    """Batch norm has no variance of one."""
-    shutil.copytree(world, tmp_path / "world")
     (tmp_path / "world" / TRAIN).write_text("2012_000001\n2012_000002\n")
     run = Run(settings(data_root=str(tmp_path / "world")), runs_root=tmp_path, cache_root=tmp_path)
     run.seen_images = run.seen_images[:1]
@@ -128,6 +126,39 @@ def test_papermills_four_ways_to_give_a_parameter_are_one(tmp_path):
     assert all(settings == Settings.make(tau=0.5, views=3) for settings in made)
 
 
+def test_numbers_of_a_notebook_may_be_text_or_whole_floats():
+    assert typed(int, k=6, samples="6", images=6.0, seed="6.0", trials=None) == [6] * 4 + [None]
+    assert typed(float, weight="0.5") == [0.5]
+    lists = typed(list, ks="2 10", seeds=[2, "10"], a="2.0", b=2.0, c=None)
+    assert lists == [(2, 10), (2, 10), (2,), (2,), None]
+
+
+@pytest.mark.parametrize("kind", [int, list])
+@pytest.mark.parametrize("value", [6.5, "6.5", True, "six", float("nan")])
+def test_gets_one_line_what_is_no_whole_number(kind, value):
+    assert f"samples is {value!r}: it must be a" in one_line(lambda: typed(kind, samples=value))
+
+
+NUMBERS = [
+    (path, name, parameter["inferred_type_name"])
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for name, parameter in papermill.inspect_notebook(path).items()
+    if parameter["inferred_type_name"] in ("int", "float") or name in ("ks", "seeds")
+]
+
+
+@pytest.mark.parametrize("path, name, kind", NUMBERS, ids=lambda x: getattr(x, "stem", x))
+def test_gets_one_line_every_number_of_every_notebook(path, name, kind, tmp_path, monkeypatch):
+    """Up to its first cell, which takes them: as the kernel runs it, before data are looked for."""
+    code = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    exec(code[0], space)
+    space |= {"device": "cpu", name: "six"}
+    assert f"{name} is 'six': " in one_line(lambda: exec(code[1], space))
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- records and heads --------------------------------------------------------------------------
 
 
@@ -135,13 +166,10 @@ def test_papermills_four_ways_to_give_a_parameter_are_one(tmp_path):
 def test_gets_one_line_records(case, trained, tmp_path):
     shutil.copytree(trained / "runs", tmp_path / "runs")
     folder = tmp_path / "runs" / "toy" / "voc-k10-s0"
-    damage, says = (RECORDS | HEADS)[case]
-    damage(folder)
-    if case in HEADS:
-        assert says in one_line(lambda: open_run(folder))
-    else:
-        write = partial(tables.write, "toy", runs=tmp_path / "runs", out=tmp_path / "tables")
-        assert says in one_line(write)
+    file, how, says = (RECORDS | HEADS)[case]
+    spoil((folder / file).resolve(), how)
+    call = partial(tables.write, "toy", runs=tmp_path / "runs", out=tmp_path / "tables")
+    assert says in one_line(partial(open_run, folder) if case in HEADS else call)
     assert not (tmp_path / "tables").exists()
 
 
@@ -150,6 +178,14 @@ def test_gets_one_line_too_early(settings, tmp_path):
     assert all(name in one_line(run.record) for name in run.settings.methods)
     assert not run.folder.exists()
     assert "heads.pt" in one_line(lambda: load_heads(tmp_path / "voc-k2-s0", settings(), 21))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "uniform"])
+def test_loaded_generators_draw_the_noise_that_they_were_trained_with(noise, trained, settings):
+    _, heads = load_heads(trained / "runs/toy/voc-k10-s0", settings(k=10, noise=noise), 21)
+    drawn = heads["ours"].generator.sample_noise(1000)
+    assert (drawn.min() < 0) == (noise == "gaussian")
+    assert heads["no_generator"].generator.noise == noise
 
 
 def test_a_damaged_training_state_is_told_and_not_used(tmp_path):
@@ -224,25 +260,23 @@ PLACES = {  # which root, what is done to it, which step, what the line names
     "runs_root read-only": ("runs", forbidden, "stage 1", "/runs/toy"),
     "cache_root read-only": ("cache", forbidden, "stage 2", "/cache"),
 }
+CHANGES = {"stage 1": {"stage1_lr": 1e-4}, "stage 2": {"views": 2}, "save": {}}
 
 
 @pytest.mark.parametrize("case", PLACES)
 def test_gets_one_line_places(case, trained, settings, tmp_path):
-    name, spoil, step, says = PLACES[case]
+    name, spoiled, step, says = PLACES[case]
     saving = step == "save"
-    with nullcontext() if saving else spoil(tmp_path / name):
+    with nullcontext() if saving else spoiled(tmp_path / name):
         roots = {f"{x}_root": tmp_path / x if x == name else trained / x for x in ("runs", "cache")}
-        changes = (
-            {} if step == "save" else {"stage1_lr": 1e-4} if step == "stage 1" else {"views": 2}
-        )
-        run = Run(settings(k=10, stage2_epochs=1, **changes), **roots)
+        run = Run(settings(k=10, stage2_epochs=1, **CHANGES[step]), **roots)
         if step != "stage 1":
             run.train_backbone()
         if saving:
             run.train_heads()
             run.evaluate()
         call = {"stage 1": run.train_backbone, "stage 2": run.train_heads, "save": run.save}[step]
-        with spoil(tmp_path / name) if saving else nullcontext():
+        with spoiled(tmp_path / name) if saving else nullcontext():
             assert says in one_line(call)
         assert not half_written(tmp_path / name)
 
@@ -262,26 +296,37 @@ def test_no_more_workers_than_shared_memory_has_room_for(megabytes, fit, monkeyp
 # ---- the same through every front door ----------------------------------------------------------
 
 
+def through(door: str, notebook: Path, folder: Path, *words: str) -> tuple[list[str], str]:
+    """Run a notebook through papermill or zs3lib: what is shown, and the error in what it left."""
+    command = [sys.executable, "-m", *door.split(), notebook, "out.ipynb", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.returncode != 0
+    cells = nbformat.read(folder / "out.ipynb", 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    (error,) = [output for output in outputs if output.output_type == "error"]
+    return [line for line in done.stderr.splitlines() if line.strip()], "\n".join(error.traceback)
+
+
 @pytest.mark.parametrize("door", ["papermill", "zs3lib run"])
 def test_gets_one_line_at_the_command_line(door, tmp_path):
-    words = door.split() + [ROOT / "notebooks/train.ipynb", "out.ipynb", "-p", "k", "0"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-    )
-    shown = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.returncode != 0
+    shown, left = through(door, ROOT / "notebooks/train.ipynb", tmp_path, "-p", "k", "0")
     assert "ZS3Error: k is 0: K must be a whole number" in shown[-1]
     assert door == "papermill" or len(shown) == 1
-    outputs = [
-        o for c in nbformat.read(tmp_path / "out.ipynb", 4).cells for o in c.get("outputs", [])
-    ]
-    (error,) = [o for o in outputs if o.output_type == "error"]
-    assert error.traceback == ["ZS3Error: " + shown[-1].partition("ZS3Error: ")[2]]
+    assert left == "ZS3Error: " + shown[-1].partition("ZS3Error: ")[2]
+
+
+@pytest.mark.parametrize("door", ["papermill", "zs3lib run"])
+def test_an_error_that_nobody_foresaw_keeps_its_traceback(door, tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    source = "import json\njson.loads('{')  # a bug of ours"
+    notebook.cells = [nbformat.v4.new_code_cell("k = 1", metadata={"tags": ["parameters"]})]
+    notebook.cells += [nbformat.v4.new_code_cell(source)]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    shown, left = through(door, tmp_path / "in.ipynb", tmp_path)
+    for text in ("\n".join(shown), left):
+        assert "a bug of ours" in text and "JSONDecodeError" in text and "raw_decode" in text
 
 
 @pytest.mark.parametrize(
@@ -290,7 +335,7 @@ def test_gets_one_line_at_the_command_line(door, tmp_path):
         (["-p", "tua", "7"], "train.ipynb has no parameter 'tua': it has profile, dataset"),
         (["-y", "options: ["], "-y 'options: [' is not 'name: value' in YAML"),
         (["-y", "tau"], "-y 'tau' is not 'name: value' in YAML"),
-        (["-f", "nothing.yml"], "-f 'nothing.yml' is not 'name: value' in YAML"),
+        (["-f", "nothing.yml"], "nothing.yml cannot be read (No such file"),
     ],
 )
 def test_gets_one_line_before_a_kernel_starts(words, says, tmp_path, monkeypatch, capsys):

@@ -39,6 +39,7 @@ WANTED = {
     "float": "a number",
     "bool": "true or false",
     "tuple": "comma-separated values",
+    "extra": "left out, there is no such setting",
 }
 
 Whole = Annotated[int, BeforeValidator(_no_truth)]
