@@ -15,7 +15,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 # Before torch: a fork is safe while there is one thread.
@@ -31,28 +30,22 @@ EPOCHS = 3
 RUN = "runs/toy/voc-k4-s0"
 BACKBONE = "runs/toy/backbones/*"
 NOT_NUMBERS = {"seconds", "wall_s", "peak_memory_mb", "time", "git", "checksum", "interrupted"}
-# What is waited for before a kill: phase, file, how often it was written, longest wait after it.
+# A run is killed in this phase: once this file was written so often, at most so many s later.
 MOMENTS = [
     ("stage 1", "", 0, 0.5),
     ("features", f"{BACKBONE}/backbone.pt", 1, 0.2),
     ("stage 2", f"{RUN}/training.pt", 1, 0.2),
     ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.2),
     ("record", f"{RUN}/.heads.pt.*.tmp", 1, 0.0),
-    ("stage 1", f"{BACKBONE}/training.pt", 1, 0.3),
-    ("features", "cache/*/features.partial", 1, 0.1),
-    ("stage 2", f"{RUN}/.training.pt.*.tmp", 1, 0.0),
-    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.1),
+    ("stage 1", f"{BACKBONE}/training.pt", EPOCHS - 1, 0.2),
+    ("features", "cache/*/features.partial", 1, 0.3),
+    ("stage 2", "cache/*/features.bin", 1, 0.3),
+    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.3),
     ("record", f"{RUN}/heads.pt", 1, 0.02),
     ("stage 1", f"{BACKBONE}/.training.pt.*.tmp", 1, 0.0),
     ("features", f"{BACKBONE}/.backbone.pt.*.tmp", 1, 0.1),
-    ("stage 2", "cache/*/features.bin", 1, 0.3),
-    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.3),
+    ("stage 2", f"{RUN}/.training.pt.*.tmp", 1, 0.0),
     ("record", f"{RUN}/.metrics.json.*.tmp", 1, 0.0),
-    ("stage 1", f"{BACKBONE}/training.pt", EPOCHS - 1, 0.2),
-    ("features", "cache/*/features.partial", 1, 0.3),
-    ("stage 2", f"{RUN}/training.pt", EPOCHS - 1, 0.2),
-    ("evaluation", f"{RUN}/training.pt", EPOCHS, 0.3),
-    ("record", f"{RUN}/metrics.json", 1, 0.0),
 ]
 
 
@@ -126,43 +119,6 @@ def kill(pid: int, root: Path, pattern: str, times: int, delay: float) -> bool:
     return end(pid) < 0
 
 
-def phase(root: Path) -> str:
-    """In which phase a killed run stopped, from the files it left."""
-    if (root / RUN / "heads.pt").exists() or list(root.glob(f"{RUN}/.heads.pt.*")):
-        return "record"
-    if (root / RUN / "training.pt").exists():
-        state = storage.load_weights(root / RUN / "training.pt")
-        return "evaluation" if state["epochs"] == EPOCHS else f"stage 2, epoch {state['epochs']}"
-    if list(root.glob(f"{BACKBONE}/backbone.pt")):
-        return "stage 2" if list(root.glob("cache/*/features.bin")) else "features"
-    return "stage 1"
-
-
-def flat(name: str, value) -> dict:
-    """Nested dictionaries as one, {"a.b": value}, without what is no number of the run."""
-    if not isinstance(value, dict):
-        return {name: value.tolist() if torch.is_tensor(value) else value}
-    parts = [flat(f"{name}.{k}", v) for k, v in value.items() if k not in NOT_NUMBERS]
-    return {key: found for part in parts for key, found in part.items()}
-
-
-def outcome(root: Path) -> dict:
-    """Every number of the run record, of the heads and of the backbone."""
-    record = json.loads((root / RUN / "metrics.json").read_text())
-    heads = storage.load_weights(root / RUN / "heads.pt")
-    backbone = storage.load_weights(next(root.glob(f"{BACKBONE}/backbone.pt")))
-    return flat("record", record) | flat("heads", heads) | flat("backbone", backbone)
-
-
-def difference(root: Path, expected: dict) -> str:
-    """What differs from the uninterrupted run, or was left behind; "" when nothing."""
-    found = outcome(root)
-    unequal = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    patterns = ("**/*.tmp", "**/training*", "**/*.partial", "cache/[!.]*")
-    left = [str(path) for pattern in patterns for path in root.glob(pattern)]
-    return f"differs: {unequal[:3]}" if unequal else f"left behind: {left[0]}" if left else ""
-
-
 def attempt(settings: Settings, root: Path, moment: tuple, rng: random.Random) -> bool:
     """Start a run and kill it at a moment; tried anew, without delay, where it ended before."""
     _, pattern, times, longest = moment
@@ -174,41 +130,60 @@ def attempt(settings: Settings, root: Path, moment: tuple, rng: random.Random) -
     return False
 
 
-def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="how many runs to kill, each once")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    args = parser.parse_args(words)
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="zs3-kills-", dir=memory) as folder:
-        return run_all(Path(folder), args.kills, args.seed)
+def flat(name: str, value) -> dict:
+    """Nested dictionaries as one, {"a.b": value}, without what is no number of the run."""
+    if not isinstance(value, dict):
+        return {name: value.tolist() if torch.is_tensor(value) else value}
+    parts = [flat(f"{name}.{k}", v) for k, v in value.items() if k not in NOT_NUMBERS]
+    return {key: found for part in parts for key, found in part.items()}
+
+
+def outcome(root: Path) -> dict:
+    """Every number of the run record, the heads and the backbone, and what is left behind."""
+    record = json.loads((root / RUN / "metrics.json").read_text())
+    heads = storage.load_weights(root / RUN / "heads.pt")
+    backbone = storage.load_weights(next(root.glob(f"{BACKBONE}/backbone.pt")))
+    patterns = ("**/*.tmp", "**/training*", "**/*.partial", "cache/[!.]*")
+    left = {str(path.relative_to(root)): "" for name in patterns for path in root.glob(name)}
+    return left | flat("record", record) | flat("heads", heads) | flat("backbone", backbone)
 
 
 def run_all(base: Path, kills: int, seed: int) -> int:
+    """How many of the killed runs do not end with the uninterrupted one's digits."""
     torch.set_num_threads(1)
     rng = random.Random(seed)
     settings = tiny(base)
-    begin = time.monotonic()
     if end(start(settings, base / "straight")) != 0:
-        print("the uninterrupted run failed")
-        return 1
+        raise SystemExit("the uninterrupted run failed")
     expected = outcome(base / "straight")
-    print(f"uninterrupted: {time.monotonic() - begin:.1f} s; moments of seed {seed}", flush=True)
+    print(f"moments of seed {seed}", flush=True)
     equal = 0
-    phases = Counter()
     for number in range(kills):
         root = base / str(number)
-        killed = attempt(settings, root, MOMENTS[number % len(MOMENTS)], rng)
-        where = phase(root) if killed else "after its end"
-        phases[where.partition(",")[0]] += 1
+        moment = MOMENTS[number % len(MOMENTS)]
+        problem = "" if attempt(settings, root, moment, rng) else "not killed: it ended before"
         code = end(start(settings, root))
-        wrong = difference(root, expected) if code == 0 else f"the second attempt ended with {code}"
-        equal += killed and not wrong
-        print(f"kill {number + 1:2d} in {where}: {wrong or 'identical'}", flush=True)
+        if code:
+            problem = f"the second attempt ended with {code}"
+        elif not problem:
+            found = outcome(root)
+            wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+            problem = f"differs: {wrong[:3]}" if wrong else ""
+        equal += not problem
+        print(f"kill {number + 1:2d} in {moment[0]}: {problem or 'identical'}", flush=True)
         shutil.rmtree(root)
-    print("killed in", ", ".join(f"{name} {count}" for name, count in phases.items()))
     print(f"{equal}/{kills} resumed to identical digits")
-    return 0 if equal == kills else 1
+    return kills - equal
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20, help="how many runs to kill, each once")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    args = parser.parse_args()
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="zs3-kills-", dir=memory) as folder:
+        return min(1, run_all(Path(folder), args.kills, args.seed))
 
 
 if __name__ == "__main__":
