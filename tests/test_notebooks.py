@@ -61,7 +61,7 @@ def test_figure3_draws_from_the_record(runs, tmp_path):
 def test_tables_are_made_of_the_record(runs, tmp_path):
     (tmp_path / "20121128").symlink_to(runs)
     roots = {"runs_root": 20121128, "tables_root": 2012, "figures_root": 2013}
-    assert run("tables", tmp_path, ks="10", datasets="voc", **roots) >= 1
+    assert run("tables", tmp_path, ks=10.0, seeds="0", datasets="voc", **roots) >= 1
     assert "ZS3Net" in (tmp_path / "2012" / "toy" / "table1.md").read_text()
 
 
@@ -69,23 +69,25 @@ def test_data_shows_the_data(places, tmp_path):
     (tmp_path / "2012").symlink_to(places["data_root"])
     given = {"data_root": 2012, "word_vectors": "2012/wordvectors.txt"}
     # Samples, frequencies, what K takes away, words.
-    assert run("data", tmp_path, k="4", samples=3, **given) == 4
+    assert run("data", tmp_path, k="4", samples="3", **given) == 4
 
 
 def test_new_class_segments_words_that_the_run_never_saw(runs, places, tmp_path):
     shutil.copy(next(Path(places["data_root"]).rglob("*.jpg")), tmp_path / "2012")
-    given = {"words": "zebra, van", "trials": 1, "trial_words": "zebra", "device": "cpu"}
+    given = {"words": "zebra, van", "trials": "1", "picture": 3.0, "weight": "20"}
+    given |= {"trial_words": "zebra", "device": "cpu"}
     # The segmentation, the probability of each new class.
     assert run("new_class", tmp_path, runs_root=runs, image=2012, k="10", **given) == 2
 
 
 def test_diagnose_shows_why_classes_fail(runs, tmp_path):
-    assert run("diagnose", tmp_path, runs_root=runs, k="10", per_class=20, device="cpu") == 5
+    given = {"k": "10", "per_class": "20", "images": 8.0, "device": "cpu"}
+    assert run("diagnose", tmp_path, runs_root=runs, **given) == 5
 
 
 def test_method_finds_every_formula_and_its_call_agreeing(tmp_path):
     """Its own asserts hold each formula, written out, against zs3lib; for another seed too."""
-    assert run("method", tmp_path, seed=3, steps=60, repeats=1) >= 8
+    assert run("method", tmp_path, seed="3", steps=60.0, repeats="1") >= 8
 
 
 @pytest.fixture(scope="module")

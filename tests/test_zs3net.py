@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from bad_inputs import Code
 from crafted import tiny
 from torch import nn
-from torchvision.models import resnet18, resnet101
+from torchvision import models
 
 import zs3lib
 from zs3lib import Run, Settings, ZS3Error, zs3net
@@ -30,7 +30,7 @@ class Theirs(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.backbone = resnet101(replace_stride_with_dilation=(False, False, True))
+        self.backbone = models.resnet101(replace_stride_with_dilation=(False, False, True))
         del self.backbone.fc
         for unit, block in zip((1, 2, 4), self.backbone.layer4):  # the multi-grid unit
             block.conv2.dilation = block.conv2.padding = (2 * unit, 2 * unit)
@@ -231,19 +231,21 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, legacy):
 # ---- other pretrained weights -------------------------------------------------------------------
 
 
-def test_imagenet_weights_as_zs3net_wraps_them(tmp_path):
-    net = resnet18(weights=None)
-    path = tmp_path / "resnet.pth.tar"
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_imagenet_weights_fit_their_backbone_and_no_other(name, tmp_path):
+    net = getattr(models, name)(weights=None)
+    path = tmp_path / f"{name}.pth.tar"  # as ZS3Net wraps them
     torch.save({"state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, path)
-    s = tiny(backbone="resnet18", weights=str(path))
+    s = tiny(backbone=name, weights=str(path))
     network = build(s, 21)
     assert zs3net.load_pretrained(network, s) == "imagenet"
-    assert torch.equal(network.backbone.stem[0].weight, net.conv1.weight)
-    with pytest.raises(ZS3Error, match="resnet.pth.tar does not fit the small backbone"):
+    first = next(net.parameters())
+    assert any(torch.equal(first, value) for value in network.backbone.state_dict().values())
+    with pytest.raises(ZS3Error, match=f"{name}.pth.tar does not fit the small backbone"):
         zs3net.load_pretrained(build(tiny(), 21), tiny(weights=str(path)))
-    net.conv1.weight.data[0] = float("nan")
+    first.data[0] = float("nan")
     torch.save(net.state_dict(), path)
-    with pytest.raises(ZS3Error, match="conv1.weight holds values that are not finite"):
+    with pytest.raises(ZS3Error, match="weight holds values that are not finite"):
         zs3net.load_pretrained(network, s)
 
 
