@@ -76,8 +76,8 @@ def test_gets_one_line_in_stage_1(world, settings, tmp_path):
     shutil.copytree(world, tmp_path / "world")
     given = settings(data_root=str(tmp_path / "world"), k=10)
     run = Run(given, runs_root=tmp_path, cache_root=tmp_path)
-    spoiled = [run.train.images[i] for i in run.seen_images[: given.batch_size]]
-    for path in spoiled:  # the last batch is dropped where it is not full: one of these is read
+    spoiled = [run.train.images[i] for i in run.seen_images]
+    for path in spoiled:
         path.write_bytes(path.read_bytes()[:300])
     message = one_line(run.train_backbone)
     assert any(path.name in message for path in spoiled)
@@ -268,9 +268,9 @@ def test_gets_one_line_places(case, trained, settings, tmp_path):
         assert not half_written(tmp_path / name)
 
 
-@pytest.mark.parametrize("megabytes, fit", [(1, 0), (64, 2), (1024, 8)])
+@pytest.mark.parametrize("megabytes, fit", [(1, 0), (64, 1), (1024, 8)])
 def test_no_more_workers_than_shared_memory_has_room_for(megabytes, fit, monkeypatch):
-    """A container has 64 MB by default, and a batch of the paper's takes 10."""
+    """A container has 64 MB by default, and a batch of stage 1 takes 19."""
     usage = SimpleNamespace(free=megabytes << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16))

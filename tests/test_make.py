@@ -17,7 +17,7 @@ import yaml
 from tiny import EPOCHS, TINY
 
 ROOT = Path(__file__).parents[1]
-OWN = ("MAKEFLAGS", "MAKELEVEL", "CONDA_DEFAULT_ENV", "OMP_NUM_THREADS", "PROFILE", "K", "SEED")
+OWN = "MAKEFLAGS MAKELEVEL CONDA_DEFAULT_ENV OMP_NUM_THREADS PYTHONPATH PROFILE K SEED".split()
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in OWN}
 
 
