@@ -99,7 +99,7 @@ COMMANDS = {
         [*RECORDS, OUT, *CHOICE],
     ),
     "protocols": (
-        "results.tables:write_protocols",
+        "results.protocols:write",
         "Write the table of both protocols, paper and strict, from a profile's run records.",
         [*RECORDS, OUT],
     ),

@@ -1,20 +1,31 @@
-"""The paper's tables: its numbers, and whose rows stand where in them."""
+"""The tables' columns and rows, and the paper's numbers in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from importlib import resources
+from collections.abc import Iterable
 
 import pandas as pd
 
 from ..classes import DATASETS
 from ..method.methods import METHODS
-from .formats import METRICS
+from ..storage import RESOURCES
+
+HEADS = {  # of a table's columns: {metric: its head}
+    f"{group}_{kind}".lower(): (group, kind)
+    for group in ("Seen", "Unseen", "Overall")
+    for kind in ("PA", "MA", "mIoU")
+} | {"hiou": ("", "hIoU")}
+METRICS = list(HEADS)
+
+
+def head(metric: str) -> str:
+    """ "Overall mIoU" of "overall_miou"."""
+    return " ".join(HEADS[metric]).strip()
 
 
 def published() -> pd.DataFrame:
     """The paper's Tables I-III: columns table, dataset, k, model and METRICS (percent)."""
-    return pd.read_csv(resources.files("zs3lib") / "resources/published_tables.csv")
+    return pd.read_csv(RESOURCES / "published_tables.csv")
 
 
 def results_tables() -> dict[str, str]:
@@ -30,51 +41,49 @@ def tables() -> dict[str, tuple[str, str]]:
     return {table: (name, kinds[table] + DATASETS[name].title) for table, name in found.items()}
 
 
-def titles(methods: Mapping[str, Mapping]) -> dict[str, str]:
-    """{method: title} of a record's "methods" in table order; own titles where not registered."""
-    known = {name: method.title for name, method in METHODS.items() if name in methods}
-    return known | {name: methods[name]["title"] for name in methods if name not in METHODS}
-
-
-def frame(records: Iterable[dict]) -> pd.DataFrame:
-    """One row per run and method: dataset, k, seed, protocol, method, model (title), METRICS."""
-    lines = []
-    for r in records:
-        for method, model in titles(r["methods"]).items():
-            lines.append(r | r["methods"][method]["metrics"] | {"method": method, "model": model})
-    columns = ["dataset", "k", "seed", "protocol", "method", "model", *METRICS]
-    kinds = {"k": int, "seed": int} | dict.fromkeys(METRICS, float)
-    return pd.DataFrame(lines, columns=columns).astype(kinds)
-
-
 def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
-    """{method: its name} in a table, in the paper's order, then in the registry's.
+    """{method: its name} of a table's rows, in the paper's order, then in the registry's.
 
     They are the methods that name the table in `rows`. A dataset's own table also shows what else
     its `records` hold and no table of the paper has a place for, the floor aside.
     """
-    paper = published().query("table == @table")["model"].unique().tolist()
-    named = [(m.name, m.rows[table], m.title) for m in METHODS.values() if table in m.rows]
+    printed = published().query("table == @table")["model"].unique().tolist()
+    shown = {}
+    for method in METHODS.values():
+        if table in method.rows:  # a subclass may have its parent's name there
+            taken = method.rows[table] in shown.values()
+            shown[method.name] = method.title if taken else method.rows[table]
     if table in results_tables():
-        for name, title in frame(records)[["method", "model"]].values.tolist():
-            known = METHODS.get(name)
-            if not known or known.generates and not (paper and known.rows):
-                named.append((name, title, name))
-    shown: dict[str, str] = {}
-    for method, label, other in named:  # a subclass may have its parent's label
-        shown.setdefault(method, other if label in shown.values() else label)
-    return dict(sorted(shown.items(), key=lambda item: [*paper, item[1]].index(item[1])))
+        placed = [m.name for m in METHODS.values() if not m.generates or (printed and m.rows)]
+        for method, title in frame(records)[["method", "model"]].values.tolist():
+            if method not in placed:
+                shown[method] = title
+    return dict(sorted(shown.items(), key=lambda item: [*printed, item[1]].index(item[1])))
+
+
+def frame(records: Iterable[dict]) -> pd.DataFrame:
+    """One row per run and method, these in the registry's order, METRICS in percent.
+
+    Columns: dataset, k, seed, protocol, method, model (the method's title), METRICS.
+    """
+    lines = []
+    for r in records:
+        for method in sorted(r["methods"], key=[*METHODS, *r["methods"]].index):
+            scored = r["methods"][method]
+            lines.append(r | scored["metrics"] | {"method": method, "model": scored["title"]})
+    columns = ["dataset", "k", "seed", "protocol", "method", "model", *METRICS]
+    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(METRICS, float))
 
 
 def hiou_frame(records: list[dict], datasets: Iterable[str] | None = None) -> pd.DataFrame:
-    """hIoU (percent), long: columns dataset, k, model, source, hiou.
+    """hIoU (percent) of the datasets' own tables, a row per run and method or published number.
 
-    One row per run and method of the datasets' own tables, and one per published number.
+    Columns: dataset, k, model, source ("measured" or "published"), hiou.
     """
     own = list(results_tables())
     shown = [method for table in own for method in models(table, records)]
     measured = frame(records).assign(source="measured")
-    paper = published().assign(source="published")
-    both = [measured[measured["method"].isin(shown)], paper[paper["table"].isin(own)]]
+    printed = published().assign(source="published")
+    both = [measured[measured["method"].isin(shown)], printed[printed["table"].isin(own)]]
     both = pd.concat(both, ignore_index=True)[["dataset", "k", "model", "source", "hiou"]]
     return both[both["dataset"].isin(list(datasets or DATASETS))]

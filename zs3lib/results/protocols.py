@@ -9,9 +9,10 @@ import pandas as pd
 from ..errors import ZS3Error
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
-from .formats import HEADS, page, spread
+from .tables import bullets, markdown, spread
 
 METRICS = ["seen_miou", "unseen_miou", "overall_miou", "hiou"]
+ROW = ["dataset", "k", "model"]
 PROTOCOL = (
     "Percent. paper: the label maps of training images with unseen classes lay out the generated "
     "features (ZS3Net's protocol, the default). strict: these images are left out of stage 2, and "
@@ -26,27 +27,6 @@ def both(runs: list[dict]) -> list[dict]:
     return [r for r in runs if found[r["dataset"], r["k"], r["seed"]] == 2]
 
 
-def _markdown(mean: pd.DataFrame, std: pd.DataFrame, runs: list[dict], profile: str) -> str:
-    """Paper's protocol beside strict; mean ± standard deviation where there are several seeds."""
-    shown = spread(mean, std).unstack("protocol")
-    cells = shown.index.to_frame(index=False).set_axis(["Dataset", "K", "Model"], axis=1)
-    for metric, protocol in shown.columns:
-        cells[f"{' '.join(HEADS[metric]).strip()}, {protocol}"] = shown[metric, protocol].array
-    hiou = mean["hiou"].unstack("protocol")
-    change = (hiou["strict"] - hiou["paper"]).map("{:+.1f}".format)
-    cells["hIoU, strict - paper"] = change.array
-    images = []
-    seeds = []
-    strict = pd.DataFrame(runs).query("protocol == 'strict'")
-    for (dataset, k), own in strict.groupby(["dataset", "k"], sort=False):
-        left = f"{own['stage1_images'].iloc[0]} of {own['train_images'].iloc[0]} training images"
-        images.append(f"{dataset}, K = {k}: {left} have no unseen class")
-        seeds.append(f"{dataset}, K = {k}: seeds {records.several(own['seed'])}")
-    notes = [records.SETTING[profile].partition(" The published")[0], PROTOCOL]
-    notes += ["; ".join(images) + ".", "; ".join(seeds) + ". No significance test."]
-    return page(f"# Both protocols, profile {profile}", cells, notes)
-
-
 def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
     """Write `<out>/<profile>/protocol.{csv,md}` from what `both` returned; the paths.
 
@@ -57,14 +37,28 @@ def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
     scores = paper.frame(runs)
     for column in ("dataset", "model"):  # in their order, not the alphabet's
         scores[column] = pd.Categorical(scores[column], scores[column].unique())
-    groups = scores.groupby(["dataset", "k", "model", "protocol"], observed=True)[METRICS]
+    groups = scores.groupby([*ROW, "protocol"], observed=True)[METRICS]
     mean = groups.mean()
     std = groups.std()
-    found = mean.join(std.add_suffix("_std"))[[m + end for m in METRICS for end in ("", "_std")]]
-    found.insert(0, "profile", profile)
-    found.insert(1, "seeds", groups.size())
-    texts = {"protocol.csv": found.round(4).to_csv()}
-    texts["protocol.md"] = _markdown(mean, std, runs, profile)
+    csv = mean.join(std.add_suffix("_std"))[[m + end for m in METRICS for end in ("", "_std")]]
+    csv.insert(0, "profile", profile)
+    csv.insert(1, "seeds", groups.size())
+    cells = spread(mean, std).unstack("protocol")
+    cells.columns = [f"{paper.head(metric)}, {protocol}" for metric, protocol in cells]
+    hiou = mean["hiou"].unstack("protocol")
+    cells["hIoU, strict - paper"] = (hiou["strict"] - hiou["paper"]).map("{:+.1f}".format)
+    cells = cells.rename_axis(["Dataset", "K", "Model"]).reset_index()
+    images = []
+    seeds = []
+    strict = pd.DataFrame(runs).query("protocol == 'strict'")
+    for (dataset, k), own in strict.groupby(["dataset", "k"], sort=False):
+        left = f"{own['stage1_images'].iloc[0]} of {own['train_images'].iloc[0]} training images"
+        images.append(f"{dataset}, K = {k}: {left} have no unseen class")
+        seeds.append(f"{dataset}, K = {k}: seeds {records.several(own['seed'])}")
+    notes = [records.SETTING[profile].partition(" The published")[0], PROTOCOL]
+    notes += ["; ".join(images) + ".", "; ".join(seeds) + ". No significance test."]
+    md = f"# Both protocols, profile {profile}\n\n{markdown(cells)}\n\n{bullets(notes)}\n"
+    texts = {"protocol.csv": csv.round(4).to_csv(), "protocol.md": md}
     return write_texts(Path(out, profile), texts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -61,15 +61,14 @@ def read_record(path: Path) -> dict:
 def read_records(
     runs: Path | str, profile: str, *, ks=None, datasets=None, seeds=None, protocol="paper"
 ) -> list[dict]:
-    """Every `<runs>/<profile>/<dataset>-k<K>-s<seed>[-strict]/metrics.json`, sorted.
+    """Every record below `<runs>/<profile>/` that is chosen (None: all), sorted.
 
-    None: all. Runs scored on held-out training images are left out where there are runs scored on
-    val. Raises ZS3Error on an unknown profile or dataset, and as `read_record` does.
+    Runs scored on held-out training images are left out where there are runs scored on val. Raises
+    ZS3Error on an unknown profile or dataset, and as `read_record` does.
     """
     for what, given, known in (("profile", [profile], SETTING), ("dataset", datasets, DATASETS)):
-        for value in given or ():
-            if value not in known:
-                raise ZS3Error(f"unknown {what} '{value}': choose one of {', '.join(known)}")
+        if unknown := [value for value in given or () if value not in known]:
+            raise ZS3Error(f"unknown {what} '{unknown[0]}': choose one of {', '.join(known)}")
     kept = [read_record(path) for path in sorted(Path(runs, profile).glob("*/metrics.json"))]
     kept = [r for r in kept if not r["settings"].get("holdout")] or kept
     chosen = {"k": ks, "dataset": datasets, "seed": seeds, "protocol": protocol and [protocol]}
@@ -95,32 +94,26 @@ def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
     All runs share profile, protocol and zs3lib version; those of one dataset the data and all
     settings not in FREE; those of one dataset and K also tau and gamma. `free` need not agree.
     """
-    first: dict[tuple, tuple[dict, object]] = {}
+    first: dict[tuple, dict] = {}
     for record in records:
-        for scope, value in _shared(record).items():
-            other, expected = first.setdefault(scope, (record, value))
-            if value != expected and scope[-1] not in free:
-                raise ZS3Error(
-                    f"{name(other)} and {name(record)} cannot share a table: {scope[-1]} is "
-                    f"{expected!r} in one and {value!r} in the other: remove the folder of one and "
-                    "run it again"
-                )
-
-
-def _shared(record: dict) -> dict[tuple, object]:
-    """What must agree among the runs of a scope: {(*scope, name): value}."""
-    data = (record["dataset"],)
-    row = (record["dataset"], record["k"])
-    shared = {(key,): record[key] for key in ("profile", "protocol")}
-    shared[("zs3lib version",)] = record["versions"]["zs3lib"]
-    shared[(*data, "data_fingerprint")] = record["data_fingerprint"]
-    for key, value in record["settings"].items():
-        if key in ROW or key not in FREE:
-            shared[(*(row if key in ROW else data), key)] = value
-    for key, value in record["inputs"].items():
-        by_k = key == "weights" and record.get("pretrained") == "zs3net"  # a network for each K
-        shared[(*(row if by_k else data), f"the content of {key}")] = value
-    return shared
+        run = {"profile": record["profile"], "protocol": record["protocol"]}
+        run["zs3lib version"] = record["versions"]["zs3lib"]
+        data = {"data_fingerprint": record["data_fingerprint"]}
+        data |= {key: value for key, value in record["settings"].items() if key not in FREE}
+        data |= {f"the content of {key}": value for key, value in record["inputs"].items()}
+        row = {key: record["settings"].get(key) for key in ROW}
+        if record.get("pretrained") == "zs3net":  # a network for each K
+            row["the content of weights"] = data.pop("the content of weights")
+        scopes = {(): run, (record["dataset"],): data, (record["dataset"], record["k"]): row}
+        for scope, shared in scopes.items():
+            other = first.setdefault(scope, shared | {"record": record})
+            for key, value in shared.items():
+                if value != other.get(key) and key not in free:
+                    raise ZS3Error(
+                        f"{name(other['record'])} and {name(record)} cannot share a table: {key} "
+                        f"is {other.get(key)!r} in one and {value!r} in the other: remove the "
+                        "folder of one and run it again"
+                    )
 
 
 def several(values: Iterable) -> str:
@@ -128,47 +121,43 @@ def several(values: Iterable) -> str:
     return ", ".join(map(str, dict.fromkeys(values)))
 
 
-def notes(runs: list[dict], models: Mapping[str, str], make: str, ks: Iterable[int]) -> list[str]:
+def notes(runs: list[dict], models: dict[str, str], make: str, ks: Iterable[int]) -> list[str]:
     """What the reader of a table must know: data, seeds, machine, and how to fill each gap.
 
     `models` is the table's {method: name}, `ks` its rows; `make` is the command that makes it.
     """
     lines = [_provenance(runs)] if runs else []
-    gaps = [str(k) for k in ks if k not in {r["k"] for r in runs}]
-    if gaps:
+    if gaps := [str(k) for k in ks if k not in {r["k"] for r in runs}]:
         lines.append(f'No run yet: {make} K="{" ".join(gaps)}"')
     for r in runs:
-        lost = several(models[method] for method in models if method not in r["methods"])
-        if lost:
+        if lost := several(models[method] for method in models if method not in r["methods"]):
             again = f'remove runs/{name(r)}, then {make} K="{r["k"]}"'
             lines.append(f"{name(r)} was run without {lost}: {again}")
     return lines
 
 
 def _provenance(runs: list[dict]) -> str:
+    found = pd.DataFrame(runs)
     settings = runs[0]["settings"]
     kind = "HELD-OUT TRAINING (tuning runs, not val)" if settings.get("holdout") else "validation"
-    images = {}
-    for part in ("val", "train", "stage1"):
-        counts = [r[f"{part}_images"] for r in runs]
-        images[part] = "-".join(map(str, sorted({min(counts), max(counts)})))
-    by_k = pd.DataFrame(runs).groupby("k", sort=False)["seed"].agg(list)
-    seeds = "seeds " + ", ".join(f"{several(own)} at K={k}" for k, own in by_k.items())
-    if by_k.map(tuple).nunique() == 1:
-        seeds = f"{len(by_k.iloc[0])} seed(s) per K ({several(by_k.iloc[0])})"
-    if by_k.map(len).max() > 1:
+    counts = found[["val_images", "train_images", "stage1_images"]].agg(["min", "max"])
+    val, train, stage1 = ("-".join(map(str, dict.fromkeys(counts[part]))) for part in counts)
+    by_k = found.groupby("k", sort=False)["seed"].agg(several)
+    seeds = "seeds " + ", ".join(f"{own} at K={k}" for k, own in by_k.items())
+    if by_k.nunique() == 1:
+        seeds = f"{by_k.iloc[0].count(',') + 1} seed(s) per K ({by_k.iloc[0]})"
+    if by_k.str.contains(",").any():
         seeds += "; mean ± sample standard deviation"
-    broken = sum(bool(r.get("interrupted")) for r in runs)
+    broken = found["interrupted"].sum()
     attempts = f" (of {broken} interrupted run(s) only the last attempt)" if broken else ""
-    commits = [
+    commits = several(
         (r["git"]["commit"] or "unknown")[:10] + " + changes" * bool(r["git"]["dirty"])
         for r in runs
-    ]
+    )
     return (
-        f"Measured on {images['val']} {kind} images after training on {images['train']} images "
-        f"(backbone, without unseen classes: {images['stage1']}; crops of "
-        f"{settings['crop_size']} px, val at a short side of {settings['val_size']} px); "
-        f"{seeds}; {sum(r['wall_s'] for r in runs) / 60:.1f} min in all{attempts} on "
-        f"{several(r['device'] for r in runs)}; protocol {runs[0]['protocol']}; "
-        f"zs3lib {runs[0]['versions']['zs3lib']}, commit {several(commits)}."
+        f"Measured on {val} {kind} images after training on {train} images (backbone, without "
+        f"unseen classes: {stage1}; crops of {settings['crop_size']} px, val at a short side of "
+        f"{settings['val_size']} px); {seeds}; {found['wall_s'].sum() / 60:.1f} min in all"
+        f"{attempts} on {several(found['device'])}; protocol {runs[0]['protocol']}; "
+        f"zs3lib {runs[0]['versions']['zs3lib']}, commit {commits}."
     )

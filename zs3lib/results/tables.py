@@ -1,32 +1,21 @@
-"""Tables I-III from the run records, the published numbers beside the measured ones.
-
-Which methods stand in which table, and under which names, follows from `METHODS` and `DATASETS`.
-"""
+"""Tables I-III from the run records, the published numbers beside the measured ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..errors import ZS3Error
 from ..method.methods import METHODS
 from ..storage import RUNS, TABLES, write_texts
-from . import formats, paper, protocols, records
-from .formats import METRICS
+from . import paper, records
+from .paper import HEADS, METRICS
 
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
-
-write_protocols = protocols.write  # the other command that writes tables
-
-# Measured and published stay on one line; a heading stands amid the columns it is for.
-LOOK = [
-    {"selector": "td", "props": "white-space: nowrap"},
-    {"selector": "th.level0", "props": "text-align: center"},
-]
+COLUMNS = pd.MultiIndex.from_tuples(HEADS.values())
+TEX = {character: f"\\{character}" for character in "&%$#_{}"}
+TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 FLOOR = (
     "Unseen mIoU in percent, mean over seeds. No generator: the same head trained without "
     "generated features, which never learns an unseen class. A dash: not measured, or a ratio to "
@@ -34,34 +23,51 @@ FLOOR = (
 )
 
 
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame of texts as a table for GitHub; its index is not shown."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.values.tolist()]
+    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def bullets(notes: list[str]) -> str:
+    """Notes below a table, for GitHub."""
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def spread(mean: pd.DataFrame, std: pd.DataFrame | None = None) -> pd.DataFrame:
+    """ "12.3" for one seed (std is NaN), "12.3 ± 0.4" for several, "-" for no number."""
+    shown = mean.map("{:.1f}".format)
+    if std is not None:
+        shown += std.map(" ± {:.1f}".format).where(std.notna(), "")
+    return shown.where(mean.notna(), "-")
+
+
 class Table:
     """Table "I", "II", "III" or that of a dataset which is not the paper's, from run records.
 
     Its rows are `ks`, by default the paper's and the records'. `frame` holds percent, rows (K,
-    Model, Source), columns METRICS: Source "measured" is the mean over seeds, "std" their sample
-    standard deviation; what is missing is NaN. `notes` say what a reader must know.
+    Model), columns (source, metric): "measured" is the mean over seeds, "std" their sample standard
+    deviation, then "published"; what is missing is NaN. `notes` say what a reader must know.
     """
 
     def __init__(self, which: str, runs: list[dict], profile: str, ks: Iterable[int] | None = None):
         self.which = which
         self.profile = profile
-        self.dataset, about = paper.tables()[which]
+        self.number = list(paper.tables()).index(which) + 1
+        self.dataset, self.title = paper.tables()[which]
+        self.heading = f"Table {which}. {self.title}, profile {profile}"
         runs = [r for r in runs if r["dataset"] == self.dataset]
         self.models = paper.models(which, runs)
-        self.heading = f"Table {which}. {about}, profile {profile}"
-        printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
-        origin = f" (the paper's Table {which})" if len(printed) else ""
-        self.caption = f"{about}, profile {profile}{origin}."
+        self.printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
         scores = paper.frame(runs)
         scores["model"] = scores["method"].map(self.models)
-        ks = sorted(set(ks or [*printed.index.unique("k"), *scores["k"]]))
         groups = scores.groupby(["k", "model"])[METRICS]
-        self.seeds = groups.size().rename("seeds")
-        sources = {"measured": groups.mean(), "std": groups.std(), "published": printed}
-        frame = pd.concat(sources, names=["Source", "K", "Model"])
-        order = [ks, list(self.models.values()), list(sources)]
-        rows = pd.MultiIndex.from_product(order, names=["K", "Model", "Source"])
-        self.frame = frame.reorder_levels(rows.names).reindex(rows)
+        sources = {"measured": groups.mean(), "std": groups.std(), "published": self.printed}
+        ks = sorted(set(ks or [*self.printed.index.unique("k"), *scores["k"]]))
+        rows = pd.MultiIndex.from_product([ks, self.models.values()], names=["K", "Model"])
+        self.frame = pd.concat({name: part.reindex(rows) for name, part in sources.items()}, axis=1)
+        self.seeds = groups.size().reindex(rows, fill_value=0)
         number = "two " if len(self.models) == 2 else ""
         make = f"make tables PROFILE={profile} DATASETS={self.dataset}"
         self.notes = [
@@ -71,33 +77,85 @@ class Table:
             *records.notes(runs, paper.models(which), make, ks),
         ]
 
+    def cells(self, bold: str) -> dict[str, pd.DataFrame]:
+        """Texts, {"measured" or "published": rows (K, Model)}; `bold` sets the best of each K.
+
+        The best as printed: a tie sets all of it, a number alone is never bold.
+        """
+        plain = {
+            "measured": spread(self.frame["measured"], self.frame["std"]),
+            "published": spread(self.frame["published"]),
+        }
+        shown = {}
+        for source, texts in plain.items():
+            values = self.frame[source].map("{:.1f}".format).astype(float)
+            groups = values.groupby("K")
+            best = (values == groups.transform("max")) & (groups.transform("count") > 1)
+            shown[source] = texts.where(~best, texts.map(bold.format)).set_axis(COLUMNS, axis=1)
+        return shown
+
+    def beside(self, bold: str = "<b>{}</b>") -> pd.DataFrame:
+        """Measured, with the published number in parentheses behind: rows (K, Model)."""
+        cells = self.cells(bold)
+        return cells["measured"] + " (" + cells["published"] + ")"
+
+    def below(self, bold: str) -> pd.DataFrame:
+        """Measured, with the published rows below: rows (K, Source, Model)."""
+        cells = pd.concat(self.cells(bold), names=["Source"]).swaplevel("Source", "K")
+        return cells.sort_index(level=["K", "Source"], sort_remaining=False)
+
     def show(self) -> None:
         """Display it with its notes in a notebook: measured (published), the best in bold."""
         from IPython.display import Markdown, display  # only notebooks need it
 
-        shown = formats.beside(self.frame).style.set_caption(self.heading)
-        display(shown.set_table_styles(LOOK), Markdown(formats.page(self.notes)))
+        shown = self.beside().style.set_caption(self.heading)
+        centred = {"selector": "th.level0", "props": "text-align: center"}
+        one_line = {"selector": "td", "props": "white-space: nowrap"}
+        display(shown.set_table_styles([one_line, centred]), Markdown(bullets(self.notes)))
 
-    def to_csv(self) -> str:
-        """One row per (k, model, source): measured, std where there are seeds, published."""
-        frame = self.frame.round(4).rename_axis(["k", "model", "source"]).reset_index()
-        frame = frame[(frame["source"] != "std") | frame["hiou"].notna()]
-        frame = frame.join(self.seeds, on=["k", "model"]).fillna({"seeds": 0})
-        frame = frame.assign(table=self.which, dataset=self.dataset, profile=self.profile)
-        frame = frame.astype({"seeds": "Int64"})
-        frame.loc[frame["source"] == "published", ["profile", "seeds"]] = None
+    def csv(self) -> str:
+        """To compute with; rows measured, std where there are several seeds, published."""
+        long = self.frame.round(4).stack(0, future_stack=True)
+        long = long.rename_axis(["k", "model", "source"]).reset_index()
+        long = long[(long["source"] != "std") | long["hiou"].notna()]
+        long = long.join(self.seeds.rename("seeds"), on=["k", "model"])
+        long = long.assign(table=self.which, dataset=self.dataset, profile=self.profile)
+        long.loc[long["source"] == "published", ["profile", "seeds"]] = None
         columns = ["table", "dataset", "k", "model", "source", "profile", "seeds", *METRICS]
-        return frame.to_csv(columns=columns, index=False)
+        return long.astype({"seeds": "Int64"}).to_csv(columns=columns, index=False)
 
-    def files(self) -> dict[str, str]:
-        """{file name: text}: for GitHub, for a paper, and to compute with."""
-        number = list(paper.tables()).index(self.which) + 1
-        label = f"tab:{self.profile}-{number}"
-        return {
-            f"table{number}.csv": self.to_csv(),
-            f"table{number}.md": formats.to_markdown(self.frame, self.heading, self.notes),
-            f"table{number}.tex": formats.to_latex(self.frame, self.caption, self.notes, label),
-        }
+    def md(self) -> str:
+        """For GitHub: measured (published) in each cell, the best model in bold, notes below."""
+        cells = self.beside("**{}**").set_axis([*map(paper.head, METRICS)], axis=1).reset_index()
+        cells["K"] = cells["K"].astype(str).where(~cells["K"].duplicated(), "")
+        how = "Each cell: measured (published)."
+        return f"# {self.heading}\n\n{how}\n\n{markdown(cells)}\n\n{bullets(self.notes)}\n"
+
+    def txt(self) -> str:
+        """For a terminal, about 100 columns wide; * marks the best model."""
+        notes = "\n".join(self.notes).replace("Bold:", "*:")
+        return f"{self.heading}\n\n{self.below('*{}').to_string()}\n\n{notes}\n"
+
+    def tex(self) -> str:
+        """A table* float for a paper; needs the packages booktabs and multirow."""
+        escape = str.maketrans(TEX)
+        origin = f" (the paper's Table {self.which})" if len(self.printed) else ""
+        tex = self.below(r"\textbf{{{}}}").style.to_latex(
+            environment="table*",
+            position="t",
+            position_float="centering",
+            hrules=True,
+            multicol_align="c",
+            column_format="lll" + "r" * len(COLUMNS),
+            caption=f"{self.title}, profile {self.profile}{origin}.".translate(escape),
+            label=f"tab:{self.profile}-{self.number}",
+        )
+        k = rf"\multirow[c]{{{2 * len(self.models)}}}"  # where a K begins
+        small = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}"
+        end = f"\\par\\smallskip {' '.join(self.notes).translate(escape)}\n\\end{{table*}}"
+        tex = tex.replace(k, "\\midrule\n" + k).replace("\\midrule\n\\midrule", "\\midrule")
+        tex = tex.replace("\\centering", small).replace("\\end{table*}", end).replace("±", r"$\pm$")
+        return "% needs \\usepackage{booktabs,multirow}\n" + tex
 
 
 def tables(runs: list[dict], profile: str, ks=None, datasets=None) -> list[Table]:
@@ -107,20 +165,19 @@ def tables(runs: list[dict], profile: str, ks=None, datasets=None) -> list[Table
     return [Table(which, runs, profile, ks) for which in chosen]
 
 
-def rows(results: Mapping[str, Mapping]) -> Styler:
-    """One run's scores in percent: rows the methods' titles, formats.COLUMNS, one decimal.
+def rows(results: Mapping[str, Mapping]):
+    """One run's scores in percent, a Styler with a row per method, one decimal.
 
-    `results` is {method: {"metrics": {...}}}, as `Run.evaluate` returns it. Bold: the best of each
-    column as printed, the floor aside; nothing is bold without a second method to compare with.
+    `results` is {method: {"title": ..., "metrics": {...}}}, as `Run.evaluate` returns it. Bold: the
+    best of each column as printed, the floor aside; nothing is bold without a second method.
     """
-    titles = paper.titles(results)
-    values = [[results[method]["metrics"][metric] for metric in METRICS] for method in titles]
-    shown = pd.DataFrame(values, list(titles.values()), formats.COLUMNS, float).round(1)
-    floors = [method.title for method in METHODS.values() if not method.generates]
-    compared = [model for model in shown.index if model not in floors]
-    compared = compared if len(compared) > 1 else []
-    best = {"subset": (compared, formats.COLUMNS), "props": "font-weight: bold"}
-    return shown.style.format(precision=1, na_rep="-").highlight_max(**best)
+    scores = paper.frame([{"methods": results}]).set_index("model").rename_axis(None)
+    shown = scores[METRICS].set_axis(COLUMNS, axis=1).round(1).style.format(precision=1, na_rep="-")
+    floors = [method.name for method in METHODS.values() if not method.generates]
+    compared = scores.index[~scores["method"].isin(floors)]
+    if len(compared) < 2:
+        return shown
+    return shown.highlight_max(subset=(compared, COLUMNS), props="font-weight: bold")
 
 
 def floor(runs: list[dict]) -> pd.DataFrame:
@@ -128,7 +185,7 @@ def floor(runs: list[dict]) -> pd.DataFrame:
 
     Rows (Dataset, K) of the runs that measured the floor; a ratio to a floor of 0 is NaN.
     """
-    base = next(method for method in METHODS.values() if not method.generates)
+    base = METHODS["no_generator"]
     runs = [r for r in runs if base.name in r["methods"]]
     shown = {base.name: base.title} | paper.models("I", runs)
     scores = paper.frame(runs).pivot_table("unseen_miou", ["dataset", "k"], "method", sort=False)
@@ -139,7 +196,7 @@ def floor(runs: list[dict]) -> pd.DataFrame:
 
 
 def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=None) -> list[Path]:
-    """Write `<out>/<profile>/table{1,2,3}.{csv,md,tex}`, floor.{csv,md} and table1.txt; the paths.
+    """Write `<out>/<profile>/table{1,2,3}.{csv,md,tex}`, table1.txt and floor.{csv,md}; the paths.
 
     They are of a profile's run records in `runs`. `datasets` leaves out the others' tables;
     table1.txt, for the terminal, is the first of them. Raises ZS3Error where there is no record,
@@ -150,12 +207,14 @@ def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=
         raise ZS3Error(f"no run records in {Path(runs, profile)}: make tables PROFILE={profile}")
     records.check_same_settings(found)
     shown = tables(found, profile, ks, datasets)
-    files = {name: text for table in shown for name, text in table.files().items()}
-    files["table1.txt"] = formats.to_text(shown[0].frame, shown[0].heading, shown[0].notes)
+    files = {}
+    for one in shown:
+        name = f"table{one.number}"
+        files |= {f"{name}.csv": one.csv(), f"{name}.md": one.md(), f"{name}.tex": one.tex()}
+    files["table1.txt"] = shown[0].txt()
     lowest = floor(found)
     if len(lowest):
-        cells = lowest.map("{:.1f}".format).replace("nan", "-").reset_index()
         heading = f"# Unseen mIoU above the floor, profile {profile}"
         files["floor.csv"] = lowest.round(4).to_csv()
-        files["floor.md"] = formats.page(heading, FLOOR, cells)
+        files["floor.md"] = f"{heading}\n\n{FLOOR}\n\n{markdown(spread(lowest).reset_index())}\n"
     return write_texts(Path(out, profile), files)
