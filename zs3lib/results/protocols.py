@@ -21,18 +21,16 @@ PROTOCOL = (
 )
 
 
-def both(runs: list[dict]) -> list[dict]:
-    """The runs of (dataset, K, seed) that were run under both protocols."""
-    found = paper.frame(runs).groupby(["dataset", "k", "seed"])["protocol"].nunique()
-    return [r for r in runs if found[r["dataset"], r["k"], r["seed"]] == 2]
-
-
 def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
-    """Write `<out>/<profile>/protocol.{csv,md}` from what `both` returned; the paths.
+    """Write `<out>/<profile>/protocol.{csv,md}` of the runs under both protocols; the paths, if any.
 
     The CSV has a row per (dataset, k, model, protocol): each metric's mean in percent, and its
     sample standard deviation. Raises ZS3Error when two runs differ in more than the protocol.
     """
+    found = paper.frame(runs).groupby(["dataset", "k", "seed"])["protocol"].nunique()
+    runs = [r for r in runs if found[r["dataset"], r["k"], r["seed"]] == 2]
+    if not runs:
+        return []
     records.check_same_settings(runs, free=["protocol"])
     scores = paper.frame(runs)
     for column in ("dataset", "model"):  # in their order, not the alphabet's
@@ -64,8 +62,8 @@ def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
 
 def write(profile: str, *, runs: Path | str = RUNS, out: Path | str = TABLES) -> list[Path]:
     """Write the table of a profile's run records. ZS3Error where nothing was run under both."""
-    found = both(records.read_records(runs, profile, protocol=None))
-    if not found:
+    files = write_table(records.read_records(runs, profile, protocol=None), out, profile)
+    if not files:
         folder = Path(runs, profile)
         raise ZS3Error(f"no configuration in {folder} was run under both protocols: make protocol")
-    return write_table(found, out, profile)
+    return files

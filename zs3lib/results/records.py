@@ -61,10 +61,10 @@ def read_record(path: Path) -> dict:
 def read_records(
     runs: Path | str, profile: str, *, ks=None, datasets=None, seeds=None, protocol="paper"
 ) -> list[dict]:
-    """Every record below `<runs>/<profile>/` that is chosen (None: all), sorted.
+    """The records below `<runs>/<profile>/` that are chosen (None: all), sorted.
 
-    Runs scored on held-out training images are left out where there are runs scored on val. Raises
-    ZS3Error on an unknown profile or dataset, and as `read_record` does.
+    Those scored on held-out training images only where none was scored on val. Raises ZS3Error on
+    an unknown profile or dataset, and as `read_record` does.
     """
     for what, given, known in (("profile", [profile], SETTING), ("dataset", datasets, DATASETS)):
         if unknown := [value for value in given or () if value not in known]:
@@ -122,10 +122,7 @@ def several(values: Iterable) -> str:
 
 
 def notes(runs: list[dict], models: dict[str, str], make: str, ks: Iterable[int]) -> list[str]:
-    """What the reader of a table must know: data, seeds, machine, and how to fill each gap.
-
-    `models` is the table's {method: name}, `ks` its rows; `make` is the command that makes it.
-    """
+    """What the reader of a table of `models` and `ks` must know: data, seeds, machine, gaps."""
     lines = [_provenance(runs)] if runs else []
     if gaps := [str(k) for k in ks if k not in {r["k"] for r in runs}]:
         lines.append(f'No run yet: {make} K="{" ".join(gaps)}"')

@@ -136,8 +136,7 @@ def write(
 def picture(notebook: Path, heading: str, out: Path, *, width: int = 1000) -> Path:
     """Save the first picture below a heading of an executed notebook as a small PNG.
 
-    It has at most `width` pixels across and 256 colours: a third of the bytes, and the eye sees no
-    difference. Raises ZS3Error when there is no such picture.
+    At most `width` pixels across, in 256 colours. Raises ZS3Error when there is no such picture.
     """
     cells = _read(notebook).cells
     below = [cell for cell in cells if cell.metadata["heading"] == heading]

@@ -198,9 +198,9 @@ def floor(runs: list[dict]) -> pd.DataFrame:
 def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=None) -> list[Path]:
     """Write `<out>/<profile>/table{1,2,3}.{csv,md,tex}`, table1.txt and floor.{csv,md}; the paths.
 
-    They are of a profile's run records in `runs`. `datasets` leaves out the others' tables;
-    table1.txt, for the terminal, is the first of them. Raises ZS3Error where there is no record,
-    when runs of different settings would mix, and as `read_records` does.
+    `datasets` leaves out the others' tables; table1.txt, for the terminal, is the first. Raises
+    ZS3Error where there is no record, when runs of different settings would mix, and as
+    `read_records` does.
     """
     found = records.read_records(runs, profile, ks=ks, datasets=datasets, seeds=seeds)
     if not found:
