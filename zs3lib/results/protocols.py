@@ -22,7 +22,7 @@ PROTOCOL = (
 
 
 def write_table(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
-    """Write `<out>/<profile>/protocol.{csv,md}` of the runs under both protocols; the paths, if any.
+    """Write `<out>/<profile>/protocol.{csv,md}` of runs under both protocols; the paths, if any.
 
     The CSV has a row per (dataset, k, model, protocol): each metric's mean in percent, and its
     sample standard deviation. Raises ZS3Error when two runs differ in more than the protocol.
