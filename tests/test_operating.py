@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zs3lib import plots
+from zs3lib.method.methods import METHODS
 from zs3lib.results import operating
 
 FALLING = [50.0, 40.0, 0.0]
@@ -13,7 +14,7 @@ def record(k: int, seed: int, *, best: float | None = 20.0) -> dict:
     for method, hiou in (("zs3net", 10.0), ("ours", 12.0 + seed)):
         curve = {"seen_miou": FALLING, "unseen_miou": FALLING[::-1], "offset": [None, 0.0, None]}
         metrics = {"metrics": {"hiou": hiou}, "best_hiou": best, "area": 15.0}
-        results[method] = metrics | {"curve": curve}
+        results[method] = metrics | {"curve": curve, "title": METHODS[method].title}
     return {"dataset": "voc", "k": k, "seed": seed, "methods": results}
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..classes import DATASETS
-from ..method.methods import METHODS
 from ..storage import write_texts
-from . import formats
+from . import paper
+from .tables import markdown, spread
 
 ABOUT = (
     "Percent, mean over seeds ± sample standard deviation. hIoU: as trained. Best hIoU: with an "
@@ -40,32 +40,18 @@ def curves(runs: list[dict]) -> pd.DataFrame:
 
 def points(runs: list[dict]) -> pd.DataFrame:
     """Mean over seeds, percent: rows (Dataset, K, Model), columns hIoU, Best hIoU, Area."""
-    rows = []
-    for run in runs:
-        for method, result in run["methods"].items():
-            rows.append(
-                {
-                    "Dataset": DATASETS[run["dataset"]].title,
-                    "K": run["k"],
-                    "Model": METHODS[method].title,
-                    "hIoU": result["metrics"]["hiou"],
-                    "Best hIoU": result["best_hiou"],
-                    "Area": result["area"],
-                }
-            )
-    groups = pd.DataFrame(rows).groupby(["Dataset", "K", "Model"], sort=False)
-    cells = groups.mean().map("{:.1f}".format)
-    if groups.size().max() > 1:
-        cells = cells + groups.std().map(" ± {:.1f}".format)
-    return cells.replace(r"nan.*", "-", regex=True)
+    scores = paper.frame(runs)
+    scores["dataset"] = scores["dataset"].map({name: one.title for name, one in DATASETS.items()})
+    groups = scores.groupby(["dataset", "k", "model"], sort=False)[["hiou", *paper.CURVE]]
+    cells = spread(groups.mean(), groups.std()).rename_axis(["Dataset", "K", "Model"])
+    return cells.set_axis(["hIoU", "Best hIoU", "Area"], axis=1)
 
 
 def write(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
     """Write `<out>/<profile>/operating.{md,csv}`; returns the paths."""
-    table = points(runs).reset_index()
     heading = f"# Methods apart from their operating point, profile {profile}"
     files = {
-        "operating.md": formats.page(heading, ABOUT, table),
+        "operating.md": f"{heading}\n\n{ABOUT}\n\n{markdown(points(runs).reset_index())}\n",
         "operating.csv": curves(runs).to_csv(index=False, float_format="%.4f"),
     }
     return write_texts(Path(out, profile), files)

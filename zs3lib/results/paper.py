@@ -16,6 +16,7 @@ HEADS = {  # of a table's columns: {metric: its head}
     for kind in ("PA", "MA", "mIoU")
 } | {"hiou": ("", "hIoU")}
 METRICS = list(HEADS)
+CURVE = ["best_hiou", "area"]  # of the curve between seen and unseen mIoU
 
 
 def head(metric: str) -> str:
@@ -62,17 +63,19 @@ def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
 
 
 def frame(records: Iterable[dict]) -> pd.DataFrame:
-    """One row per run and method, these in the registry's order, METRICS in percent.
+    """One row per run and method, these in the registry's order; METRICS and CURVE in percent.
 
-    Columns: dataset, k, seed, protocol, method, model (the method's title), METRICS.
+    Columns: dataset, k, seed, protocol, method, model (the method's title), METRICS, CURVE.
     """
     lines = []
     for r in records:
         for method in sorted(r["methods"], key=[*METHODS, *r["methods"]].index):
             scored = r["methods"][method]
-            lines.append(r | scored["metrics"] | {"method": method, "model": scored["title"]})
-    columns = ["dataset", "k", "seed", "protocol", "method", "model", *METRICS]
-    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(METRICS, float))
+            named = {"method": method, "model": scored["title"]}
+            lines.append(r | scored | scored["metrics"] | named)
+    numbers = [*METRICS, *CURVE]
+    columns = ["dataset", "k", "seed", "protocol", "method", "model", *numbers]
+    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(numbers, float))
 
 
 def hiou_frame(records: list[dict], datasets: Iterable[str] | None = None) -> pd.DataFrame:
