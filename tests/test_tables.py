@@ -69,15 +69,16 @@ def cells(md: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "chosen, names",
     [
-        ({}, "voc-k2-s0 voc-k2-s1 voc-k10-s0 context-k2-s0"),
+        ({}, "voc-k2-s0 voc-k2-s1 voc-k10-s0 context-k2-s0 context-k4-s0-zs3net"),
         ({"ks": [2], "datasets": ["voc"], "seeds": [1]}, "voc-k2-s1"),
         ({"ks": [2], "protocol": "strict"}, "voc-k2-s0-strict"),
-        ({"ks": [4]}, ""),  # scored on held-out training images
+        ({"ks": [4], "datasets": ["voc"]}, ""),  # scored on held-out training images
     ],
 )
 def test_records_are_read_sorted_and_chosen(tmp_path, chosen, names):
     save(tmp_path, record("context", 2), record(), record(k=2, seed=1), record(k=2))
     save(tmp_path, record(k=2, protocol="strict"), record(k=4, holdout=0.2))
+    save(tmp_path, record("context", 4, unseen_list="zs3net"))
     found = records.read_records(tmp_path, "toy", **chosen)
     assert [records.name(r) for r in found] == [f"toy/{name}" for name in names.split()]
 

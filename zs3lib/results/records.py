@@ -29,7 +29,9 @@ FREE |= {"device", "workers", "compile"}
 
 def name(record: dict) -> str:
     """A run's name, its folder below runs/: "toy/voc-k10-s0", "toy/voc-k10-s0-strict"."""
-    kind = {"protocol": record["protocol"], "holdout": record["settings"].get("holdout", 0.0)}
+    kind = {"protocol": record["protocol"]}
+    settings = record["settings"]
+    kind |= {key: settings[key] for key in ("unseen_list", "holdout") if key in settings}
     return f"{record['profile']}/{run_name(record['dataset'], record['k'], record['seed'], **kind)}"
 
 
