@@ -5,6 +5,7 @@ BOTH     := $(filter protocol,$(MAKECMDGOALS))# is VOC at K = 10, unless more is
 DATASETS ?= $(if $(BOTH),voc,voc context)
 K        ?= $(if $(BOTH),10,2 4 6 8 10)
 SEED     ?= 0
+LISTS    ?= $(if $(filter paper,$(PROFILE)),paper zs3net,paper)# of Context's unseen classes
 PARAMS   ?=# of every training, as papermill takes them: PARAMS="-p data_root /data -p device cpu"
 CORES    := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 JOBS     ?= $(CORES)
@@ -17,6 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE# every process would compile torch anew
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo '  settings: PROFILE=toy|lite|paper  DATASETS="voc context"  K="2 4 6 8 10"  SEED="0"'
+	@echo '            LISTS="paper zs3net" of the unseen classes of Context'
 	@echo '            PARAMS="-p name value ..."  JOBS=runs at a time'
 
 # ---- environment: the active conda environment (other than base), or .venv built with uv ---------
@@ -50,7 +52,9 @@ TABLES  := tables/$(PROFILE)
 FIGURES := figures/$(PROFILE)
 DATA    := $(if $(filter toy,$(PROFILE)),data/toy/ready)
 # Context's runs take longest and come first: no core is left alone with one at the end.
-NAMES   := $(foreach d,$(sort $(DATASETS)),$(foreach k,$(K),$(foreach s,$(SEED),$(d)-k$(k)-s$(s))))
+OTHERS  := $(patsubst %,-%,$(filter-out paper,$(LISTS)))
+NAMES   := $(foreach d,$(sort $(DATASETS)),$(foreach k,$(K),$(foreach s,$(SEED),$(d)-k$(k)-s$(s) \
+             $(if $(filter context,$(d)),$(OTHERS:%=$(d)-k$(k)-s$(s)%)))))
 RECORDS := $(NAMES:%=$(RUNS)/%/metrics.json)
 STRICT  := $(NAMES:%=$(RUNS)/%-strict/metrics.json)
 SHOWN   := $(RUNS)/voc-k10-s$(firstword $(SEED))/metrics.json# the run that figures ask
@@ -68,7 +72,7 @@ ZS3     := OMP_NUM_THREADS=$(shell echo $$(($(CORES) > $(ATONCE) ? $(CORES) / $(
 
 valid: setup# every word of the command is looked at before anything starts
 	@$(ZS3) check --profile "$(PROFILE)" --datasets "$(DATASETS)" --ks "$(K)" \
-	  --seeds "$(SEED)" $(PARAMS)
+	  --seeds "$(SEED)" --lists "$(LISTS)" $(PARAMS)
 
 data/toy/ready: $(wildcard zs3lib/toy/*.py) zs3lib/resources/toy_words.ini | valid
 	@$(ZS3) toy --root data/toy --workers $(JOBS)
@@ -80,7 +84,7 @@ $(sort $(RECORDS) $(STRICT) $(SHOWN)): %/metrics.json: \
 $(STRICT): %-strict/metrics.json: | %/metrics.json
 
 # Tables and report change when other runs are asked for, even where no run is newer.
-GRID := $(PROFILE) / $(DATASETS) / $(K) / $(SEED)
+GRID := $(PROFILE) / $(DATASETS) / $(K) / $(SEED) / $(LISTS)
 $(TABLES)/.grid report/.grid: FORCE | valid
 	@mkdir -p $(@D); echo "$(GRID)" | cmp -s - $@ || echo "$(GRID)" > $@
 

@@ -69,7 +69,8 @@ def cells(md: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "chosen, names",
     [
-        ({}, "voc-k2-s0 voc-k2-s1 voc-k10-s0 context-k2-s0 context-k4-s0-zs3net"),
+        ({}, "voc-k2-s0 voc-k2-s1 voc-k10-s0 context-k2-s0"),
+        ({"unseen_list": "zs3net"}, "context-k4-s0-zs3net"),
         ({"ks": [2], "datasets": ["voc"], "seeds": [1]}, "voc-k2-s1"),
         ({"ks": [2], "protocol": "strict"}, "voc-k2-s0-strict"),
         ({"ks": [4], "datasets": ["voc"]}, ""),  # scored on held-out training images
@@ -280,3 +281,12 @@ def test_claims_and_pixel_shares_are_checked_on_the_printed_numbers(tmp_path):
     assert {("I", k, "ZS3Net") for k in (2, 4, 6, 8, 10)} <= fits
     assert not {("I", 2, "Ours"), ("I", 6, "Ours"), ("II", 10, "ZS3Net")} & fits
     assert audit.write(tmp_path).read_bytes() == (TABLES / "audit.md").read_bytes()
+
+
+def test_runs_of_another_list_of_unseen_classes_have_rows_of_their_own_in_table_ii(tmp_path):
+    own = record("context", 4)
+    theirs = record("context", 4, unseen_list="zs3net", metrics={"ours": {"hiou": 12.34}})
+    files = write(tmp_path, own, theirs, ks=[4])
+    (line,) = [x for x in files["table2.md"].splitlines() if "Ours, zs3net list" in x]
+    assert "12.3" in line and "(31.0)" in line.replace("**", "")  # beside the same printed row
+    assert len(records.read_records(tmp_path / "runs", "toy")) == 1  # elsewhere the paper's alone

@@ -64,6 +64,7 @@ COMMANDS = {
             option("--datasets", required=True, help="make's DATASETS"),
             option("--ks", required=True, help="make's K"),
             option("--seeds", required=True, help="make's SEED"),
+            option("--lists", default="paper", help="make's LISTS"),
             *PARAMETERS,
         ],
     ),

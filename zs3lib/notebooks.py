@@ -15,7 +15,9 @@ from .profiles import PROFILES
 from .storage import ROOT, read_text, saved
 
 TRAIN = ROOT / "notebooks" / "train.ipynb"
-FOLDER = re.compile(r"(?P<dataset>\w+)-k(?P<k>\d+)-s(?P<seed>\d+)(?P<strict>-strict)?")
+FOLDER = re.compile(
+    r"(?P<dataset>\w+)-k(?P<k>\d+)-s(?P<seed>\d+)(-(?!strict)(?P<list>\w+))?(?P<strict>-strict)?"
+)
 
 
 def typed(kind: type, **given: object) -> list:
@@ -72,7 +74,7 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
 
     Arguments:
         what: a notebook, with `output` where the executed one goes; or the folder of a training,
-            runs/<profile>/<dataset>-k<K>-s<seed>[-strict].
+            runs/<profile>/<dataset>-k<K>-s<seed>[-<list of unseen classes>][-strict].
 
     Raises ZS3Error on what is neither, and on a parameter that the notebook does not have.
     """
@@ -93,6 +95,7 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
             "k": int(run["k"]),
             "seed": int(run["seed"]),
             "protocol": "strict" if run["strict"] else "paper",
+            "unseen_list": run["list"] or "paper",
             "runs_root": str(what.absolute().parents[1]),
         }
     if twice := [name for name in own if name in given]:
@@ -107,14 +110,16 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
     return source, target, own | given
 
 
-def check(profile: str, datasets: str, ks: str, seeds: str, **words: list) -> int:
+def check(
+    profile: str, datasets: str, ks: str, seeds: str, lists: str = "paper", **words: list
+) -> int:
     """Print one line for each of make's words that does not fit; 0 when all do.
 
     Arguments:
-        datasets, ks, seeds: several with spaces between.
+        datasets, ks, seeds, lists: several with spaces between.
         words: as `parameters_of` takes them: make's PARAMS.
     """
-    problems = list(_problems(profile, datasets, ks, seeds))
+    problems = list(_problems(profile, datasets, ks, seeds, lists))
     runs = ["toy/voc-k1-s0"]  # of a wrong grid only the names in PARAMS are looked at
     if not problems:  # a setting may fit one dataset and not another
         runs = [f"{profile}/{name}-k{ks.split()[0]}-s0" for name in datasets.split()]
@@ -136,7 +141,7 @@ def _settings(values: dict) -> None:
     Settings.make(**{k: v for k, v in values.items() if k not in ("runs_root", "cache_root")})
 
 
-def _problems(profile: str, datasets: str, ks: str, seeds: str) -> Iterator[str]:
+def _problems(profile: str, datasets: str, ks: str, seeds: str, lists: str) -> Iterator[str]:
     if profile not in PROFILES:
         yield f"PROFILE={profile}: choose one of {', '.join(PROFILES)}"
     fit = [name for name in datasets.split() if name in DATASETS]
@@ -147,6 +152,9 @@ def _problems(profile: str, datasets: str, ks: str, seeds: str) -> Iterator[str]
         yield f'K="{ks}": give whole numbers from 1 to {most}, a space between two: K="2 4"'
     if not seeds.split() or not all(seed.isdecimal() for seed in seeds.split()):
         yield f'SEED="{seeds}": give whole numbers, a space between two: SEED="0 1"'
+    known = {"paper"}.union(*(entry.other_lists for entry in DATASETS.values()))
+    if not lists.split() or not known.issuperset(lists.split()):
+        yield f'LISTS="{lists}": choose from {", ".join(sorted(known))}, a space between two'
 
 
 def run(what: Path, output: Path | None, **words: list) -> int:

@@ -65,16 +65,19 @@ def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
 def frame(records: Iterable[dict]) -> pd.DataFrame:
     """One row per run and method, these in the registry's order; METRICS and CURVE in percent.
 
-    Columns: dataset, k, seed, protocol, method, model (the method's title), METRICS, CURVE.
+    Columns: dataset, k, seed, protocol, unseen_list ("", or ", zs3net list" for another than the
+    paper's), method, model (the method's title), METRICS, CURVE.
     """
     lines = []
     for r in records:
         for method in sorted(r["methods"], key=[*METHODS, *r["methods"]].index):
             scored = r["methods"][method]
+            unseen_list = r.get("settings", {}).get("unseen_list", "paper")
             named = {"method": method, "model": scored["title"]}
+            named["unseen_list"] = "" if unseen_list == "paper" else f", {unseen_list} list"
             lines.append(r | scored | scored["metrics"] | named)
     numbers = [*METRICS, *CURVE]
-    columns = ["dataset", "k", "seed", "protocol", "method", "model", *numbers]
+    columns = ["dataset", "k", "seed", "protocol", "unseen_list", "method", "model", *numbers]
     return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(numbers, float))
 
 

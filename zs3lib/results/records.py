@@ -24,7 +24,7 @@ SETTING = {
 # ran on. What lies there must not differ: "inputs" holds the files' hashes.
 ROW = ("tau", "gamma")  # which the paper chooses by K
 FREE = {*ROW, "dataset", "k", "seed", "methods", "data_root", "weights", "word_vectors"}
-FREE |= {"device", "workers", "compile"}
+FREE |= {"device", "workers", "compile", "unseen_list"}
 
 
 def name(record: dict) -> str:
@@ -33,6 +33,11 @@ def name(record: dict) -> str:
     settings = record["settings"]
     kind |= {key: settings[key] for key in ("unseen_list", "holdout") if key in settings}
     return f"{record['profile']}/{run_name(record['dataset'], record['k'], record['seed'], **kind)}"
+
+
+def unseen(record: dict) -> str:
+    """The name of a run's list of unseen classes."""
+    return record["settings"].get("unseen_list", "paper")
 
 
 def read_record(path: Path) -> dict:
@@ -61,7 +66,14 @@ def read_record(path: Path) -> dict:
 
 
 def read_records(
-    runs: Path | str, profile: str, *, ks=None, datasets=None, seeds=None, protocol="paper"
+    runs: Path | str,
+    profile: str,
+    *,
+    ks=None,
+    datasets=None,
+    seeds=None,
+    protocol="paper",
+    unseen_list="paper",
 ) -> list[dict]:
     """The records below `<runs>/<profile>/` that are chosen (None: all), sorted.
 
@@ -76,6 +88,7 @@ def read_records(
     chosen = {"k": ks, "dataset": datasets, "seed": seeds, "protocol": protocol and [protocol]}
     for key, values in chosen.items():
         kept = [r for r in kept if not values or r[key] in values]
+    kept = [r for r in kept if not unseen_list or unseen(r) == unseen_list]
     place = list(DATASETS).index
     return sorted(kept, key=lambda r: (place(r["dataset"]), r["k"], r["seed"], r["protocol"]))
 

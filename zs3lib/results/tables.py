@@ -48,7 +48,8 @@ class Table:
 
     Its rows are `ks`, by default the paper's and the records'. `frame` holds percent, rows (K,
     Model), columns (source, metric): "measured" is the mean over seeds, "std" their sample standard
-    deviation, then "published"; what is missing is NaN. `notes` say what a reader must know.
+    deviation, then "published"; what is missing is NaN. `notes` say what a reader must know. Runs
+    of another list of unseen classes than the paper's have rows of their own.
     """
 
     def __init__(self, which: str, runs: list[dict], profile: str, ks: Iterable[int] | None = None):
@@ -62,13 +63,17 @@ class Table:
         self.printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
         scores = paper.frame(runs)
         scores["model"] = scores["method"].map(self.models)
+        scores["model"] += scores["unseen_list"]
+        lists = ["", *sorted({*scores["unseen_list"]} - {""})]
+        self.names = [model + name for name in lists for model in self.models.values()]
+        printed = [self.printed.rename(lambda m: m + name, level="model") for name in lists]
         groups = scores.groupby(["k", "model"])[METRICS]
-        sources = {"measured": groups.mean(), "std": groups.std(), "published": self.printed}
+        sources = {"measured": groups.mean(), "std": groups.std(), "published": pd.concat(printed)}
         ks = sorted(set(ks or [*self.printed.index.unique("k"), *scores["k"]]))
-        rows = pd.MultiIndex.from_product([ks, self.models.values()], names=["K", "Model"])
+        rows = pd.MultiIndex.from_product([ks, self.names], names=["K", "Model"])
         self.frame = pd.concat({name: part.reindex(rows) for name, part in sources.items()}, axis=1)
         self.seeds = groups.size().reindex(rows, fill_value=0)
-        number = "two " if len(self.models) == 2 else ""
+        number = "two " if len(self.names) == 2 else ""
         make = f"make tables PROFILE={profile} DATASETS={self.dataset}"
         self.notes = [
             records.SETTING[profile],
@@ -150,7 +155,7 @@ class Table:
             caption=f"{self.title}, profile {self.profile}{origin}.".translate(escape),
             label=f"tab:{self.profile}-{self.number}",
         )
-        k = rf"\multirow[c]{{{2 * len(self.models)}}}"  # where a K begins
+        k = rf"\multirow[c]{{{2 * len(self.names)}}}"  # where a K begins
         small = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}"
         end = f"\\par\\smallskip {' '.join(self.notes).translate(escape)}\n\\end{{table*}}"
         tex = tex.replace(k, "\\midrule\n" + k).replace("\\midrule\n\\midrule", "\\midrule")
@@ -202,7 +207,8 @@ def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=
     ZS3Error where there is no record, when runs of different settings would mix, and as
     `read_records` does.
     """
-    found = records.read_records(runs, profile, ks=ks, datasets=datasets, seeds=seeds)
+    chosen = {"ks": ks, "datasets": datasets, "seeds": seeds}
+    found = records.read_records(runs, profile, **chosen, unseen_list=None)
     if not found:
         raise ZS3Error(f"no run records in {Path(runs, profile)}: make tables PROFILE={profile}")
     records.check_same_settings(found)
@@ -212,7 +218,7 @@ def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=
         name = f"table{one.number}"
         files |= {f"{name}.csv": one.csv(), f"{name}.md": one.md(), f"{name}.tex": one.tex()}
     files["table1.txt"] = shown[0].txt()
-    lowest = floor(found)
+    lowest = floor(records.read_records(runs, profile, **chosen))
     if len(lowest):
         heading = f"# Unseen mIoU above the floor, profile {profile}"
         files["floor.csv"] = lowest.round(4).to_csv()
