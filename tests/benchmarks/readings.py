@@ -29,8 +29,8 @@ from zs3lib import Settings, storage
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import OFFSETS, operating_point, scores
 from zs3lib.method.stage2 import Trainer
-from zs3lib.results import formats
 from zs3lib.results.paper import published
+from zs3lib.results.tables import markdown
 from zs3lib.run import Run
 from zs3lib.seeds import stream
 
@@ -113,8 +113,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     keys = ["reading", "unseen weight", "k"]
     groups = rows.drop(columns="seed").groupby(keys, sort=False)
     means = groups.mean().map("{:.1f}".format)
-    if rows.seed.nunique() > 1:
-        means = means + groups.std().map(" ± {:.1f}".format)
+    std = groups.std().map(" ± {:.1f}".format)
+    means += std.where(std != " ± nan", "")
     paper = published()
     chosen = (paper.table == "I") & (paper.model == "ZS3Net") & paper.k.isin(rows.k)
     printed = paper[chosen].assign(**{"reading": "published", "unseen weight": 100})
@@ -167,14 +167,15 @@ def main() -> None:
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
     commits = {str(part["git"]["commit"])[:10] for part in done}
     minutes = sum(part["minutes"] for part in done)
-    note = f"{rows.seed.nunique()} seed(s); commit {', '.join(commits)}; {minutes:.0f} minutes."
+    seeds = ", ".join(f"K = {k}: {n}" for k, n in rows.groupby("k").seed.nunique().items())
+    note = f"Seeds: {seeds}. Commit {', '.join(commits)}; {minutes:.0f} minutes on one thread."
     about = (
         "ZS3Net on VOC's official val split with the lite network, percent; mean ± standard "
         "deviation over seeds. `share sure`: generated unseen features that are classified "
         f"correctly with confidence > {SURE}. {note}"
     )
     heading = "# Which reading gives the published shape?"
-    out.with_suffix(".md").write_text(formats.page(heading, about, table(rows)))
+    out.with_suffix(".md").write_text(f"{heading}\n\n{about}\n\n{markdown(table(rows))}\n")
     draw(rows, storage.FIGURES / "lite" / "readings.png")
 
 

@@ -20,7 +20,7 @@ from zs3lib import Settings, storage
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import OFFSETS, operating_point, scores
 from zs3lib.method.stage2 import Stage2, Trainer
-from zs3lib.results import formats
+from zs3lib.results.tables import markdown
 from zs3lib.run import Run
 from zs3lib.storage import Checkpoint
 
@@ -116,7 +116,7 @@ def main() -> None:
     note = f"{len(done)} seed(s); commit {', '.join(commits)}; {minutes:.0f} minutes."
     setting = f"VOC's official val split, K = 10, lite network, percent; {rule}. {note}"
     heading = "# What the paper leaves open about the recursion"
-    text = formats.page(heading, setting, cells.reset_index())
+    text = f"{heading}\n\n{setting}\n\n{markdown(cells.reset_index())}\n"
     (storage.TABLES / "lite" / "recursion.md").write_text(text)
 
 
