@@ -1,10 +1,12 @@
-"""What the paper leaves open about the recursion, each choice tried on real images at K = 10.
+"""Does the recursion help, and what of the choices that the paper leaves open? On real images.
 
     python tests/benchmarks/recursion.py -p data_root /data -p weights mobilenet_v2.pth \
-        -p word_vectors vectors.txt
+        -p word_vectors vectors.txt -p classifier_loss zs3net -p classifier_lr 0.07 \
+        -p unseen_weight 100 [--ks 2 6 10] [--seeds 0 1 2] [--open]
 
-writes tables/lite/recursion.md. All variants share backbone, features and batches; those that begin
-alike share their warm-up too. What a seed has left in runs/lite/recursion/ is not done again.
+writes tables/lite/recursion.{md,csv}; --open also trains the choices below the first group. What
+is trained together shares features, batches and warm-up. What a (K, seed) has left in
+runs/lite/recursion/ is not done again; the table is of all that is there.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import product
 
 import pandas as pd
 import torch
@@ -24,7 +27,7 @@ from zs3lib.results.tables import markdown
 from zs3lib.run import Run
 from zs3lib.storage import Checkpoint
 
-# Trained in one pass: {row of the table: (method, its settings)}, with settings all of them share.
+# Trained in one pass: (settings that all share, {row of the table: (method, its own settings)}).
 GROUPS = [
     (
         {},
@@ -47,15 +50,16 @@ GROUPS = [
     ({"warmup_epochs": 0}, {"Ours, no warm-up": ("ours", {})}),
     ({"warmup_epochs": 2}, {"Ours, a quarter of the epochs as warm-up": ("ours", {})}),
 ]
+FOLDER = storage.RUNS / "lite" / "recursion"
 COLUMNS = {"seen_miou": "Seen", "unseen_miou": "Unseen", "hiou": "hIoU"}
 
 
-def train(run: Run, seed: int) -> dict[str, Trainer]:
-    """The trainers of all variants, by their row."""
+def train(run: Run, seed: int, groups: list, name: str) -> dict[str, Trainer]:
+    """The trainers of some groups, by their row."""
     cache = run.features()
     words = torch.from_numpy(run.words)
     found = {}
-    for number, (shared, rows) in enumerate(GROUPS):
+    for number, (shared, rows) in enumerate(groups):
         trainers = {}
         for row, (method, own) in rows.items():
             changes = shared | own | {"seed": seed}
@@ -66,58 +70,67 @@ def train(run: Run, seed: int) -> dict[str, Trainer]:
             trainers[row] = Trainer(
                 METHODS[method], words, run.split, settings, steps=steps, device=run.device
             )
-        path = storage.RUNS / "lite" / "recursion" / f"s{seed}-{number}.pt"
+        path = FOLDER / f"{name}-{number}.pt"
         Stage2(trainers, cache).train(Checkpoint(path, f"{run.head_key} {seed}"))
+        path.unlink()
         found |= trainers
     return found
 
 
-def measure(run: Run, seed: int) -> list[dict]:
-    """A row for each variant."""
-    trainers = train(run, seed)
+def measure(run: Run, trainers: dict[str, Trainer]) -> list[dict]:
+    """A row for each of them, percent."""
     found, tuning = run.confusions({row: t.head.eval().classifier for row, t in trainers.items()})
     rows = []
     for name, at_offsets in found.items():
         metrics = scores(at_offsets[OFFSETS.index(0.0)], run.split)
         point = operating_point(at_offsets, tuning[name], run.split)
-        row = {"Variant": name, "seed": seed}
+        row = {"K": run.settings.k, "Variant": name}
         row |= {title: metrics[column] for column, title in COLUMNS.items()}
         rows.append(row | {"Best hIoU": point["best_hiou"], "Area": point["area"]})
     return rows
 
 
+def write(parts: list[dict]) -> None:
+    """The table of all that was measured: mean and standard deviation over seeds."""
+    rows = pd.DataFrame([row | {"Seed": part["seed"]} for part in parts for row in part["rows"]])
+    out = storage.TABLES / "lite" / "recursion"
+    rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
+    groups = rows.groupby(["K", "Variant"], sort=False)[[*COLUMNS.values(), "Best hIoU", "Area"]]
+    std = groups.std().map(" ± {:.1f}".format)
+    cells = groups.mean().map("{:.1f}".format) + std.where(std != " ± nan", "")
+    cells.insert(0, "Seeds", groups.size().astype(str))
+    settings = parts[0]["settings"]
+    names = ("classifier_loss", "classifier_lr", "unseen_weight")
+    rule = ", ".join(f"{name} = {settings[name]}" for name in names)
+    commits = ", ".join(sorted({str(part["git"]["commit"])[:10] for part in parts}))
+    minutes = sum(part["minutes"] for part in parts)
+    about = (
+        f"VOC's official val split, lite network, percent; mean ± standard deviation over seeds; "
+        f"{rule}. Commit {commits}; {minutes:.0f} minutes on one thread."
+    )
+    text = f"# Does the recursion help?\n\n{about}\n\n{markdown(cells.reset_index())}\n"
+    out.with_suffix(".md").write_text(text)
+
+
 def main() -> None:
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    command.add_argument("--ks", nargs="+", type=int, default=[10])
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    command.add_argument("--open", action="store_true", help="the choices below the first group")
     words = command.parse_args()
-    done = []
-    for seed in words.seeds:
-        path = storage.RUNS / "lite" / "recursion" / f"voc-k10-s{seed}.json"
+    for k, seed in product(words.ks, words.seeds):
+        name = f"voc-k{k}-s{seed}" + "-open" * words.open
+        path = FOLDER / f"{name}.json"
         if not path.is_file():
             begin = time.time()
-            run = Run(Settings.make(profile="lite", k=10, **dict(words.p)))
+            run = Run(Settings.make(profile="lite", k=k, **dict(words.p)))
             run.train_backbone()
-            rows = measure(run, seed)
-            minutes = (time.time() - begin) / 60
-            content = {"rows": rows, "minutes": minutes, "git": storage.git()}
-            storage.write_json(path, content | {"settings": run.settings.as_dict()})
-        done.append(json.loads(path.read_text()))
-    rows = pd.DataFrame([row for part in done for row in part["rows"]])
-    groups = rows.drop(columns="seed").groupby("Variant", sort=False)
-    cells = groups.mean().map("{:.1f}".format)
-    if len(done) > 1:
-        cells = cells + groups.std().map(" ± {:.1f}".format)
-    settings = done[0]["settings"]
-    names = ("classifier_loss", "classifier_lr", "unseen_weight", "gamma")
-    rule = ", ".join(f"{name} = {settings[name]}" for name in names)
-    commits = {str(part["git"]["commit"])[:10] for part in done}
-    minutes = sum(part["minutes"] for part in done)
-    note = f"{len(done)} seed(s); commit {', '.join(commits)}; {minutes:.0f} minutes."
-    setting = f"VOC's official val split, K = 10, lite network, percent; {rule}. {note}"
-    heading = "# What the paper leaves open about the recursion"
-    text = f"{heading}\n\n{setting}\n\n{markdown(cells.reset_index())}\n"
-    (storage.TABLES / "lite" / "recursion.md").write_text(text)
+            rows = measure(run, train(run, seed, GROUPS[1:] if words.open else GROUPS[:1], name))
+            content = {"rows": rows, "seed": seed, "minutes": (time.time() - begin) / 60}
+            content |= {"git": storage.git(), "settings": run.settings.as_dict()}
+            storage.write_json(path, content)
+    write([json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))])
 
 
 if __name__ == "__main__":
