@@ -27,11 +27,11 @@ from crafted import (
 )
 
 from zs3lib import ZS3Error
-from zs3lib.method import features as features_module
-from zs3lib.method import stage1
+from zs3lib.method import sources, stage1
 from zs3lib.method.deeplab import build, freeze
-from zs3lib.method.features import FeatureCache, cell_labels, extract, upsample
+from zs3lib.method.features import cell_labels, extract, upsample
 from zs3lib.method.methods import METHODS
+from zs3lib.method.sources import FeatureCache, LiveFeatures
 from zs3lib.method.stage2 import Stage2
 from zs3lib.storage import Checkpoint
 
@@ -150,23 +150,22 @@ def images_of(view):
 
 
 class Views:
-    """Batches of ten images in two views; `made` counts the images asked for."""
+    """Batches of ten images in any view; `made` counts the images asked for."""
 
     made = 0
 
-    def __call__(self, view, first):
-        assert first % 4 == 0  # batches as an uninterrupted run has them
+    def __call__(self, view, order):
         labels = torch.arange(10, dtype=torch.uint8)[:, None, None].expand(10, 32, 32)
-        for start in range(first, 10, 4):
-            rows = slice(start, start + 4)
-            self.made += len(labels[rows])
-            yield images_of(view)[rows], labels[rows] + 10 * view
+        for images in order:
+            self.made += len(images)
+            yield images_of(view)[images], labels[images] + 10 * view
 
 
-def cache_in(folder, side=8, **changes):
-    s = tiny(**({"views": 2} | changes))
-    ids = [f"image{n}" for n in range(10)]
-    return FeatureCache(folder / "f.bin", ids, side=side, features=16, settings=s)
+IDS = [f"image{n}" for n in range(10)]
+
+
+def cache_in(folder, **changes):
+    return FeatureCache(folder / "f.bin", IDS, tiny(**({"views": 2} | changes)))
 
 
 @pytest.fixture(scope="module")
@@ -215,10 +214,48 @@ def test_a_full_disk_is_answered_and_leaves_no_rest(network, tmp_path, monkeypat
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features_module.os, "fsync", full)
+    monkeypatch.setattr(sources.os, "fsync", full)
     with pytest.raises(ZS3Error, match="f.bin cannot be written .No space left on device.: free"):
         cache_in(tmp_path).fill(network, Views())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_read_is_not_told_as_a_full_disk(network, tmp_path):
+    def broken(view, order):
+        yield from Views()(view, order[:1])
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        cache_in(tmp_path).fill(network, broken)
+    cache_in(tmp_path).fill(network, Views())  # what was written is gone on with
+
+
+@pytest.mark.parametrize("frozen_training", [False, True])
+def test_live_features_are_those_of_fresh_views_and_repeat(network, whole, frozen_training):
+    settings = tiny(frozen_training=frozen_training, batch_size=4)
+    live = LiveFeatures(network, IDS, Views(), settings)
+    assert live.batches == whole.batches and live.ids(1, 2) == whole.ids(1, 2)
+    for epoch in (1, 5):
+        first, again = list(live.epoch(epoch)), list(live.epoch(epoch))
+        for step, (features, labels) in enumerate(first):
+            images = live.order(epoch)[step]
+            assert torch.equal(features, again[step][0])  # as a resumed run has them
+            assert labels[:, 0, 0].tolist() == [n + 10 * epoch for n in images]
+            expected = extract(network, images_of(epoch)[images], tiny())
+            assert torch.equal(features, expected) != frozen_training
+
+
+def test_live_and_kept_features_of_a_view_are_the_same_step(network, whole, same):
+    """Of the same pictures, to the last bit."""
+    live = LiveFeatures(network, IDS, Views(), tiny(batch_size=4))
+    learned = []
+    for source in (live, whole):
+        t = trainer("equal_weight")
+        for features, labels in source.epoch(1):
+            torch.manual_seed(3)
+            t.step(t.batch(features, torch.where(labels % 2 == 0, COW, DOG).byte()))
+        learned.append(state(t.head))
+    assert same(*learned)
 
 
 def test_features_that_are_not_finite_name_the_image(tmp_path):
@@ -229,7 +266,7 @@ def test_features_that_are_not_finite_name_the_image(tmp_path):
 
 
 def test_memory_holds_a_batch_and_not_the_file(tmp_path):
-    cache = cache_in(tmp_path, side=128, crop_size=32, views=4)  # a file of 20 MiB
+    cache = cache_in(tmp_path, crop_size=512, views=4)  # a file of 30 MiB
     with open(cache.path, "wb") as file:
         file.truncate(40 * cache.row_bytes)
     cache.fill(None, None)

@@ -165,7 +165,7 @@ def test_saving_drops_what_only_training_needs(opened):
     assert path == run.folder / "metrics.json"
     assert sorted(p.name for p in run.folder.iterdir()) == ["heads.pt", "metrics.json"]
     assert [p.name for p in run.backbone_folder.iterdir()] == ["backbone.pt"]
-    assert not run.cache.path.parent.exists()
+    assert not run.source.path.parent.exists()
 
 
 def test_a_finished_run_predicts_as_it_was_scored(finished, record):

@@ -28,10 +28,10 @@ from .finished import FinishedRun, how_to_make, load_heads, open_run, predict_im
 from .method import stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
-from .method.features import FeatureCache
 from .method.generator import Head
 from .method.methods import METHODS
 from .method.metrics import OFFSETS, class_iou, operating_point, scores
+from .method.sources import FeatureCache, LiveFeatures
 from .method.stage2 import Stage2, Trainer
 from .seeds import stream
 from .settings import Settings
@@ -47,9 +47,9 @@ STAGE1_SETTINGS = (
     "weight_decay amp"
 ).split()
 STAGE2_SETTINGS = (
-    "k seed methods batch_size frozen_training views stage2_epochs warmup_epochs classifier_lr "
-    "classifier_loss loss_at unseen_weight cell_stride generator_lr samples tau gamma noise "
-    "word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol"
+    "k seed methods batch_size frozen_training features views stage2_epochs warmup_epochs "
+    "classifier_lr classifier_loss loss_at unseen_weight cell_stride generator_lr samples tau "
+    "gamma noise word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol"
 ).split()
 
 
@@ -73,8 +73,11 @@ class Run:
         cache_root: str | Path | None = None,
     ):
         self.started = time.time()
-        self.settings = settings
         self.device = device_of(settings.device)  # one that is not there is told before all else
+        if settings.features == "auto":
+            chosen = "cached" if self.device.type == "cpu" else "live"
+            settings = settings.model_copy(update={"features": chosen})
+        self.settings = settings
         self.split = split(settings.dataset, settings.k, settings.unseen_list)
         self.cache_root = Path(str(cache_root or storage.CACHE))
         self._open_inputs()
@@ -176,49 +179,45 @@ class Run:
             return strict.training(self.train, self.split, self.seen_images, seed=seed)
         return self.train
 
-    def features(self) -> FeatureCache:
-        """The frozen network's features of the training images, computed where they lack."""
+    def features(self) -> LiveFeatures | FeatureCache:
+        """The frozen network's features of stage 2's images, as `Settings.features` has it."""
         settings = self.settings
         images = self.stage2_images
         seed = stream(settings.backbone_seed, 30)
+        every = list(range(len(images)))
+
+        def pictures(view: int, order: list[list[int]]):
+            views = Augmented(images, every, settings, seed=seed, epoch=view)
+            return batches(views, settings, order)
+
+        if settings.features == "live":
+            return LiveFeatures(self.model, images.ids, pictures, settings)
         state = self.model.state_dict().values()
         weights = b"".join(value.cpu().numpy().tobytes() for value in state)
         views = settings.key("views", "batch_size", "frozen_training")
         content = [self.backbone_key, text_hash(weights), images.fingerprint, views]
         name = f"{settings.dataset}-k{settings.k}-{text_hash(repr(content))}"  # of any seed
         folder = self.cache_root / name
-        cache = FeatureCache(
-            folder / "features.bin",
-            images.ids,
-            side=-(-settings.crop_size // 4),
-            features=settings.feature_dim,
-            settings=settings,
-        )
-
-        def view_batches(view: int, first: int):
-            rest = list(range(first, len(images)))
-            views = Augmented(images, rest, settings, seed=seed, epoch=view)
-            return batches(views, settings)
-
+        cache = FeatureCache(folder / "features.bin", images.ids, settings)
         with self._working_in(folder):
-            cache.fill(self.model, view_batches)
+            cache.fill(self.model, pictures)
         return cache
 
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Features, then every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
-        self.cache = self.features()
+        self.source = self.features()
         self.seconds["features"] = time.time() - begin
         begin = time.time()
         words = torch.from_numpy(self.words)
-        steps = self.settings.stage2_epochs * self.cache.batches
+        steps = self.settings.stage2_epochs * self.source.batches
         trainers = {
             name: Trainer(
                 METHODS[name], words, self.split, self.settings, steps=steps, device=self.device
             )
             for name in self.settings.methods
         }
-        stage2 = Stage2(trainers, self.cache)
+        stage2 = Stage2(trainers, self.source)
         with self._working_in(self.folder):
             checkpoint = Checkpoint(self.folder / "training.pt", self.head_key)
             self.interrupted |= checkpoint.path.exists()
@@ -296,8 +295,8 @@ class Run:
         path = self.folder / "metrics.json"
         storage.write_json(path, record)
         (self.folder / "training.pt").unlink(missing_ok=True)
-        if not keep_cache:
-            shutil.rmtree(self.cache.path.parent, ignore_errors=True)
+        if isinstance(self.source, FeatureCache) and not keep_cache:
+            shutil.rmtree(self.source.path.parent, ignore_errors=True)
         return path
 
     def record(self) -> dict:

@@ -63,7 +63,9 @@ class Settings(BaseModel):
     an image with unseen ones Eq. 2 fits; `fit_mixed`: whether Eq. 1 fits its seen ones. `protocol`
     "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`); `holdout` is the
     share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
-    ZS3Net upsamples; `compile` wraps the generator's losses in torch.compile.
+    ZS3Net upsamples. `features` "live" runs the frozen network in every step of stage 2, with fresh
+    augmentation in each epoch; "cached" keeps those of `views` on the disk; "auto" is live on a GPU
+    and cached on a CPU. `compile` wraps the generator's losses in torch.compile; "auto": on a GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +112,7 @@ class Settings(BaseModel):
     # stage 2
     batch_size: Whole = Field(8, ge=2, le=4096)
     frozen_training: bool = False
+    features: Literal["auto", "live", "cached"] = "auto"
     views: Whole = Field(2, ge=1, le=1000)
     cell_stride: Whole = Field(1, ge=1, le=8)
     stage2_epochs: Whole = Field(10, ge=1, le=10_000)
@@ -134,7 +137,7 @@ class Settings(BaseModel):
     # the machine
     device: Text = "auto"
     amp: bool = True
-    compile: bool = False
+    compile: Literal["auto"] | bool = "auto"
     workers: Whole = Field(0, ge=0, le=64)
 
     @model_validator(mode="after")

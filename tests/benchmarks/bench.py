@@ -26,9 +26,10 @@ from zs3lib.data.augment import Augmented, Pictures, batches
 from zs3lib.devices import device_of
 from zs3lib.method import stage1
 from zs3lib.method.deeplab import autocast, freeze
-from zs3lib.method.features import FeatureCache, upsample
+from zs3lib.method.features import upsample
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import confusion_matrix
+from zs3lib.method.sources import FeatureCache
 from zs3lib.method.stage2 import Trainer
 from zs3lib.settings import Settings
 
@@ -151,11 +152,13 @@ def networks(profile: str, count: int) -> Iterator[Row]:
         def fill():
             path = Path(folder, "features.bin")
             path.unlink(missing_ok=True)
-            shape = {"side": -(-settings.crop_size // 4), "features": settings.feature_dim}
-            cache = FeatureCache(path, run.train.ids, **shape, settings=settings)
-            cache.fill(model, lambda view, first: batches(pictures, settings))
+            cache = FeatureCache(path, run.train.ids, settings)
+            cache.fill(model, lambda view, order: batches(pictures, settings, order))
 
-        def forward(inputs=held(batches(pictures, settings))):
+        size = settings.batch_size
+        in_order = [[*range(n, min(n + size, count))] for n in range(0, count, size)]
+
+        def forward(inputs=held(batches(pictures, settings, in_order))):
             for images in inputs:
                 with torch.inference_mode(), autocast(run.device, settings.amp):
                     model.features(images)

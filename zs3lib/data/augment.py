@@ -115,11 +115,12 @@ def batches(dataset: Dataset, settings, order: list[list[int]] | None = None) ->
 class Pictures:
     """A source of batches for stage 1: augmented images in an order of each epoch's own.
 
-    `batches` is how many an epoch has; a last one that is not full is left out. Raises ZS3Error
-    on a single image: ASPP's batch norm has no variance of it.
+    `batches` is how many an epoch has; a last one that is not full is left out. Of each batch only
+    `share` is loaded, where other processes take the rest. Raises ZS3Error on a single image:
+    ASPP's batch norm has no variance of it.
     """
 
-    def __init__(self, data, indices: list[int], settings):
+    def __init__(self, data, indices: list[int], settings, *, share: slice = slice(None)):
         if len(indices) < 2:
             raise ZS3Error(
                 f"only one training image, {data.ids[indices[0]]}, shows no unseen class at K = "
@@ -128,6 +129,7 @@ class Pictures:
         self.data = data
         self.indices = indices
         self.settings = settings
+        self.share = share
         self.batches = max(1, len(indices) // settings.stage1_batch_size)
 
     def _order(self, epoch: int) -> list[list[int]]:
@@ -139,7 +141,7 @@ class Pictures:
         """Batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8)."""
         seed = stream(self.settings.backbone_seed, 12)
         pictures = Augmented(self.data, self.indices, self.settings, seed=seed, epoch=epoch)
-        return batches(pictures, self.settings, self._order(epoch))
+        return batches(pictures, self.settings, [b[self.share] for b in self._order(epoch)])
 
     def ids(self, epoch: int, step: int) -> list[str]:
         """The image ids of a batch."""

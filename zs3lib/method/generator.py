@@ -96,6 +96,6 @@ class Head(nn.Module):
         Cells of label `void` get zeros, as in ZS3Net.
         """
         known = cells != void
-        index = torch.where(known, cells, 0).flatten()
+        index = cells.masked_fill(~known, 0).flatten()
         made = self.generator(self.words, self.generator.sample_noise(len(index)), index)
         return made.view(*cells.shape, made.shape[1]) * known.unsqueeze(-1)

@@ -34,6 +34,13 @@ class ImageLayout:
     recursed: list[int]
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; from pinned memory, so that the CPU does not wait for a GPU."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 class Batch:
     """Images of one step. What they hold is worked out on the CPU, where labels are: no step asks a
     GPU for it.
@@ -52,6 +59,7 @@ class Batch:
         images: an `ImageLayout` for each image.
         real: for each class of each image without unseen ones `samples` of its real features,
             drawn with replacement, (fits, samples, F).
+        seen, mixed: the images without and with unseen pixels, (n,) int64 on the device.
     """
 
     def __init__(
@@ -69,13 +77,13 @@ class Batch:
             i, j = torch.randint(stride, (2,)).tolist()
             features = features[:, i::stride, j::stride]
             cells = cells[:, i::stride, j::stride]
+        shows_unseen = torch.isin(labels, torch.tensor(unseen)).flatten(1).any(1).tolist()
         self.images: list[ImageLayout] = []
         positions = []
-        for index in range(len(cells)):
+        # An unseen object smaller than a cell counts too: what is around it is left out.
+        for index, has_unseen in enumerate(shows_unseen):
             flat = cells[index].flatten()
             present = [c for c in flat.unique().tolist() if c != VOID]
-            # An unseen object smaller than a cell counts too: what is around it is left out.
-            has_unseen = bool(torch.isin(labels[index], torch.tensor(unseen)).any())
             all_classes = settings.feed_back == "all"
             recursed = [c for c in present if has_unseen and (all_classes or c in unseen)]
             real = {}
@@ -87,9 +95,13 @@ class Batch:
                 real[c] = len(positions)
                 positions.append(index * len(flat) + drawn)
             self.images.append(ImageLayout(index, has_unseen, real, recursed))
-        self.features = features.to(device, torch.float32)
-        self.labels = labels.to(device)
-        self.cells = cells.long().to(device)
-        rows = torch.cat(positions) if positions else torch.empty(0, dtype=torch.int64)
-        vectors = self.features.flatten(0, 2)[rows.to(device)]
-        self.real = vectors.view(-1, settings.samples, features.shape[-1])
+        self.features = sent(features, device).float()
+        self.labels = sent(labels, device)
+        self.cells = sent(cells, device).long()
+        seen = [image.index for image in self.images if not image.has_unseen]
+        mixed = [image.index for image in self.images if image.has_unseen]
+        numbers = sent(torch.cat([*positions, torch.tensor(seen + mixed)]), device)
+        rows, self.seen, self.mixed = numbers.split(
+            [len(positions) * settings.samples, len(seen), len(mixed)]
+        )
+        self.real = self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples))

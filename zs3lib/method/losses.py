@@ -108,6 +108,6 @@ def pixel_loss(
     if reduction == "sum":
         return total
     known = labels != VOID
-    weight = known if weights is None else weights[torch.where(known, labels, 0)] * known
+    weight = known if weights is None else weights[labels.masked_fill(~known, 0)] * known
     mean = total / weight.sum().clamp_min(1)
     return mean / len(labels) if reduction == "zs3net" else mean

@@ -71,14 +71,14 @@ def train(
         for epoch in range(len(losses), epochs):
             steps = train_epoch(network, source, settings, optimiser, schedule, epoch, bar)
             check_finite(
-                {"backbone": [[loss] for loss in steps]},
+                {"backbone": dict(enumerate(steps[:, None]))},
                 stage="stage 1",
                 epoch=epoch,
                 checkpoint=checkpoint,
                 ids=source.ids,
                 cure="lower stage1_lr",
             )
-            losses.append(torch.stack(steps).double().mean().item())
+            losses.append(steps.mean().item())
             states = {name: part.state_dict() for name, part in parts.items()}
             checkpoint.save(states | {"losses": losses})
     return losses
@@ -86,8 +86,8 @@ def train(
 
 def train_epoch(
     network: DeepLabV3Plus, source, settings, optimiser, schedule, epoch: int, bar: tqdm
-) -> list[Tensor]:
-    """One pass over the images. Returns the loss of each step."""
+) -> Tensor:
+    """One pass over the images. Returns the loss of each step, (steps,) float64 on the CPU."""
     # Dropout's draws belong to the epoch, so that a resumed run repeats them.
     torch.manual_seed(stream(settings.backbone_seed, 11, epoch))
     network.train()
@@ -107,7 +107,7 @@ def train_epoch(
         schedule.step()
         losses.append(loss.detach())
         bar.update()
-    return losses
+    return torch.stack(losses).double().cpu()  # the only time that a GPU is waited for
 
 
 def optimisation(
@@ -145,14 +145,8 @@ def poly(optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
     return PolynomialLR(optimiser, total_iters=steps, power=0.9)
 
 
-def together(losses: list[list[Tensor]]) -> Tensor:
-    """The losses of all steps, scalars, as one float64 tensor."""
-    flat = [loss for step in losses for loss in step]
-    return torch.stack(flat).double() if flat else torch.empty(0, dtype=torch.float64)
-
-
 def check_finite(
-    losses: dict[str, list[list[Tensor]]],
+    losses: dict[str, dict[int, Tensor]],
     *,
     stage: str,
     epoch: int,
@@ -163,20 +157,19 @@ def check_finite(
     """Raise ZS3Error when a loss of an epoch is not finite: NaN trains on without a word.
 
     Arguments:
-        losses: by name, those of each step, scalars; looked at once an epoch, so that no step waits
-            for a GPU. stage: what is trained; cure: what to try.
+        losses: by name, those of an epoch's steps, (n,) on the CPU.
+        stage: what is trained; cure: what to try.
         ids: names the images of (epoch, step).
     """
-    if all(together(steps).isfinite().all() for steps in losses.values()):
-        return
-    wrong = {
-        name: next(n for n, step in enumerate(steps) if not together([step]).isfinite().all())
+    wrong = [
+        (step, name, values[~values.isfinite()][0].item())
         for name, steps in losses.items()
-        if not together(steps).isfinite().all()
-    }
-    name = min(wrong, key=wrong.get)
-    step = wrong[name]
-    value = next(float(loss) for loss in losses[name][step] if not loss.isfinite())
+        for step, values in steps.items()
+        if not values.isfinite().all()
+    ]
+    if not wrong:
+        return
+    step, name, value = min(wrong, key=lambda found: found[0])
     images = ids(epoch, step)
     more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
     kept = f"the last good state, after epoch {epoch}, is {checkpoint.path}"

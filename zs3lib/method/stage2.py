@@ -8,7 +8,10 @@ Fig. 2. What differs between them stands in `methods.py`.
 from __future__ import annotations
 
 import copy
+import shutil
 from collections import defaultdict
+from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +20,33 @@ from tqdm.auto import tqdm
 
 from ..classes import VOID, Split
 from ..seeds import stream
-from .generator import Head
+from .generator import Generator, Head
 from .layout import Batch
 from .losses import mmd, pixel_loss, zs_mmd
 from .methods import Method
-from .stage1 import check_finite, poly, together
+from .stage1 import check_finite, poly
 
 KINDS = ("generator", "recursion", "classifier", "q")  # in the order of a step
+NOTHING = torch.empty(0, dtype=torch.float64)
+
+
+def compiled(function: Callable, wanted: bool | str, device: torch.device) -> Callable:
+    """`function` under torch.compile, as one launch of a GPU; "auto": on a GPU that can have it.
+
+    It draws the random numbers that it draws without.
+    """
+    if wanted == "auto":
+        able = find_spec("triton") and any(map(shutil.which, ("gcc", "clang")))
+        wanted = device.type == "cuda" and able
+    # mode="reduce-overhead", and eager mode's random numbers
+    options = {"triton.cudagraphs": True, "fallback_random": True}
+    return torch.compile(function, options=options) if wanted else function
+
+
+def fit_loss(generator: Generator, word: Tensor, real: Tensor, root: bool) -> Tensor:
+    """Eq. 1 between real features of a class, (n, F), and as many generated from its word."""
+    generated = generator(word, generator.sample_noise(len(real)))
+    return mmd(real, generated, root=root)
 
 
 class Trainer:
@@ -66,11 +89,13 @@ class Trainer:
         )
         # The schedule and the weight of unseen classes are ZS3Net's: the paper keeps its procedure.
         self.schedule = poly(self.classifier_optimiser, steps)
-        self.class_weights = torch.ones(len(words), device=device)
-        self.class_weights[list(split.unseen)] = settings.unseen_weight
+        weights = torch.ones(len(words))
+        weights[list(split.unseen)] = settings.unseen_weight
+        self.class_weights = weights.to(device)
         # Fixed shapes, called many times a batch: what `compile` is worth most for.
-        self.mmd = torch.compile(mmd) if settings.compile else mmd
-        self.zs_mmd = torch.compile(zs_mmd) if settings.compile else zs_mmd
+        device = self.class_weights.device
+        self.fit_loss = compiled(fit_loss, settings.compile, device)
+        self.zs_mmd = compiled(zs_mmd, settings.compile, device)
         self.recursing = False
         self.losses: dict[str, list[Tensor]] = {}
 
@@ -82,10 +107,10 @@ class Trainer:
         return Batch(features, labels, self.split.unseen, self.settings, device)
 
     def step(self, batch: Batch) -> dict[str, list[Tensor]]:
-        """Train on a batch, in the order of Sec. III.
+        """Train on a batch, in the order of Sec. III; a GPU is not waited for.
 
-        Returns: the losses of its steps, scalars: "generator" (Eq. 1), "recursion" (Eq. 2, without
-        gamma) with the number of teachers "q", and "classifier".
+        Returns: the losses of its steps, (n,): "generator" (Eq. 1), "recursion" (Eq. 2, without
+        gamma) with the number of teachers "q", and "classifier"; only what there was.
         """
         self.losses = defaultdict(list)
         self.head.train()  # dropout is part of the generator's noise whenever it generates
@@ -97,14 +122,14 @@ class Trainer:
                     self.recurse(c)
         self.fit_classifier(batch)
         self.schedule.step()
-        return self.losses
+        return {kind: torch.stack(losses) for kind, losses in self.losses.items()}
 
     def fit_generator(self, c: int, real: Tensor) -> None:
         """One step towards the real features of a seen class, (samples, F) (Eq. 1, Fig. 2a)."""
-        generated = self.head.generate(c, self.settings.samples)
-        loss = self.mmd(real, generated, root=self.settings.mmd_root)
+        head = self.head
+        loss = self.fit_loss(head.generator, head.words[c], real, self.settings.mmd_root)
         self._learn(loss)
-        self.losses["generator"].append(loss.detach())
+        self.losses["generator"].append(loss.detach().clone())  # a CUDA graph writes over its own
 
     def recurse(self, c: int) -> None:
         """One step on a class towards what the classifier recognises as it (Eq. 2, Fig. 2b)."""
@@ -123,32 +148,29 @@ class Trainer:
         )
         # A single teacher would be the whole target: "the gradient will explode" (Sec. IV-C).
         self._learn(settings.gamma * loss, skip=q < 2)
-        self.losses["recursion"].append(loss.detach())
+        self.losses["recursion"].append(loss.detach().clone())
         self.losses["q"].append(q)
 
     def _learn(self, loss: Tensor, skip: Tensor | None = None) -> None:
         """Backpropagate into the generator and take an Adam step, unless `skip`."""
-        self.generator_optimiser.zero_grad()
         loss.backward()
         # As torch's GradScaler leaves out a step, without waiting for the GPU's answer.
         self.generator_optimiser.found_inf = None if skip is None else skip.float()
         self.generator_optimiser.step()
+        self.generator_optimiser.zero_grad()
 
     def fit_classifier(self, batch: Batch) -> None:
         """One step of the classifier: real features where an image is seen throughout, generated
         ones at every pixel elsewhere (Sec. IV-A).
         """
         settings = self.settings
-        real = [image.index for image in batch.images if not image.has_unseen]
-        generated = [image.index for image in batch.images if image.has_unseen]
-        if not self.method.generates:
-            generated = []
-        images = real + generated
-        if not images:
+        mixed = batch.mixed if self.method.generates else batch.mixed[:0]
+        images = torch.cat([batch.seen, mixed])
+        if not len(images):
             return
         with torch.no_grad():
-            made = self.head.generate_map(batch.cells[generated], VOID)
-        features = torch.cat([batch.features[real], made])
+            made = self.head.generate_map(batch.cells[mixed], VOID)
+        features = torch.cat([batch.features[batch.seen], made])
         logits = self.head.classifier(features).permute(0, 3, 1, 2)
         labels = batch.cells[images]
         if settings.loss_at == "image":
@@ -181,6 +203,14 @@ class Trainer:
             part.load_state_dict(copy.deepcopy(state[name]))
 
 
+def fetched(steps: list[dict[str, Tensor]], kind: str) -> dict[int, Tensor]:
+    """The losses of a kind by the steps that have them, (n,) float64 on the CPU: one transfer."""
+    found = {n: step[kind] for n, step in enumerate(steps) if kind in step}
+    sizes = [len(losses) for losses in found.values()]
+    together = torch.cat([*found.values()]).double().cpu() if found else NOTHING
+    return dict(zip(found, together.split(sizes)))
+
+
 class Stage2:
     """The training of every method of a run: one pass over the batches of an epoch serves all.
 
@@ -203,6 +233,8 @@ class Stage2:
         self.settings = next(iter(trainers.values())).settings
         self.history: dict[str, dict[str, list]] = {name: {} for name in trainers}
         self.epochs = 0
+        # The methods that do the same until the warm-up ends.
+        self.alike = [name for name, trainer in trainers.items() if trainer.method.generates]
 
     def train(self, checkpoint) -> None:
         """Train to the end; the state is saved after every epoch in a `storage.Checkpoint`.
@@ -231,7 +263,7 @@ class Stage2:
     def train_epoch(self, bar: tqdm) -> dict[str, list[dict]]:
         """One pass over the images. Returns what each step of each method that took part lost."""
         warm = self.epochs < self.settings.warmup_epochs
-        copied_later = self._generating()[1:] if warm else []
+        copied_later = self.alike[1:] if warm else []
         active = {name: t for name, t in self.trainers.items() if name not in copied_later}
         steps: dict[str, list[dict]] = {name: [] for name in active}
         for n, (features, labels) in enumerate(self.source.epoch(self.epochs)):
@@ -245,18 +277,15 @@ class Stage2:
             bar.update()
         return steps
 
-    def _generating(self) -> list[str]:
-        return [name for name, trainer in self.trainers.items() if trainer.method.generates]
-
     def _share_warmup(self) -> None:
-        for name in self._generating()[1:]:
-            first = self._generating()[0]
+        for name in self.alike[1:]:
+            first = self.alike[0]
             self.trainers[name].load_state_dict(self.trainers[first].state_dict())
             self.history[name] = copy.deepcopy(self.history[first])
 
     def _record(self, name: str, steps: list[dict], checkpoint) -> None:
         """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
-        losses = {kind: [step.get(kind, []) for step in steps] for kind in KINDS}
+        losses = {kind: fetched(steps, kind) for kind in KINDS}
         check_finite(
             losses,
             stage=f"stage 2, {name}",
@@ -265,7 +294,7 @@ class Stage2:
             ids=self.source.ids,
             cure="lower classifier_lr or generator_lr",
         )
-        values = {kind: together(parts) for kind, parts in losses.items()}
+        values = {kind: torch.cat([NOTHING, *parts.values()]) for kind, parts in losses.items()}
         # A step that was left out has no loss.
         values["recursion"] = values["recursion"][values["q"] >= 2]
         for kind, found in values.items():

@@ -1,0 +1,165 @@
+"""Where stage 2's batches come from: the frozen network's features of augmented training images.
+
+On a GPU the network runs in every step, on pictures that no epoch has shown yet (`LiveFeatures`);
+on a CPU the features of a few views of each image are computed once (`FeatureCache`). View v of an
+image is the picture that a live epoch v shows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..errors import ZS3Error
+from ..seeds import shuffled, stream
+from .deeplab import DeepLabV3Plus
+from .features import extract
+
+# (view, the images of each batch) -> those batches: images (B, 3, S, S) float32, labels (B, S, S)
+Pictures = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]
+
+
+class Source:
+    """The order of stage 2's images; see `stage1` for what a source is.
+
+    Arguments:
+        ids: ids of the images; settings: a `zs3lib.Settings`.
+    """
+
+    def __init__(self, ids: list[str], settings):
+        self.image_ids = list(ids)
+        self.settings = settings
+        self.batches = -(-len(ids) // settings.batch_size)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The images of each batch of an epoch."""
+        settings = self.settings
+        return shuffled(len(self.image_ids), settings.batch_size, settings.seed, 22, epoch)
+
+    def ids(self, epoch: int, step: int) -> list[str]:
+        """The image ids of a batch."""
+        return [self.image_ids[image] for image in self.order(epoch)[step]]
+
+
+class LiveFeatures(Source):
+    """Features computed in every step: fresh augmentation in each epoch, nothing on the disk.
+
+    Arguments:
+        network: frozen, on the device where features are wanted.
+        ids, settings: as in `Source`; pictures: where the augmented images come from.
+    """
+
+    def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Pictures, settings):
+        super().__init__(ids, settings)
+        self.network = network
+        self.pictures = pictures
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of (features (B, h, w, F) float16 on the network's device, labels (B, S, S))."""
+        for n, (images, labels) in enumerate(self.pictures(epoch, self.order(epoch))):
+            # Dropout's draws belong to the batch: a resumed run repeats them.
+            torch.manual_seed(stream(self.settings.seed, 24, epoch, n))
+            yield extract(self.network, images, self.settings, training=True), labels
+
+
+class FeatureCache(Source):
+    """Features and label maps of a few views of every image, in a file.
+
+    The file holds one row after the other, view by view: features (h, w, F) float16, then labels
+    (S, S) uint8. It is read row by row, so that memory does not depend on the number of images.
+
+    Arguments:
+        path: the file; its name tells all that its content depends on.
+        ids, settings: as in `Source`.
+    """
+
+    def __init__(self, path: Path, ids: list[str], settings):
+        super().__init__(ids, settings)
+        self.path = Path(path)
+        self.partial = self.path.with_suffix(".partial")
+        self.size = settings.crop_size
+        side = -(-self.size // 4)
+        self.shape = (side, side, settings.feature_dim)
+        self.row_bytes = 2 * side * side * settings.feature_dim + self.size**2
+
+    def fill(self, network: DeepLabV3Plus, pictures: Pictures) -> None:
+        """Compute what is not there yet; what an interrupted run had written is kept.
+
+        Raises ZS3Error where the disk has no room or a feature is not finite.
+        """
+        if not self.path.is_file():
+            self._compute(network, pictures)
+        self.file = open(self.path, "rb")  # stays readable where another run removes it
+
+    def _compute(self, network: DeepLabV3Plus, pictures: Pictures) -> None:
+        count = len(self.image_ids)
+        size = self.settings.batch_size
+        views = self.settings.views
+        with self._writing():
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.partial, "ab") as file:
+                rows = file.tell() // self.row_bytes
+                rows -= rows % count % size  # whole batches: the same features to the last bit
+                file.truncate(rows * self.row_bytes)
+        view, first = divmod(rows, count)
+        with tqdm(total=views * count, initial=rows, desc="features", unit="image") as bar:
+            for view in range(view, views):
+                order = [[*range(n, min(n + size, count))] for n in range(first, count, size)]
+                for batch, (images, labels) in zip(order, pictures(view, order)):
+                    # Dropout's draws belong to the place in the file.
+                    row = view * count + batch[0]
+                    torch.manual_seed(stream(self.settings.backbone_seed, 31, row))
+                    features = extract(network, images, self.settings, training=True).cpu()
+                    self._append(batch, features, labels)
+                    bar.update(len(batch))
+                first = 0
+        with self._writing():
+            os.replace(self.partial, self.path)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What cannot be written is told, and leaves no rest that fills the disk."""
+        try:
+            yield
+        except OSError as error:
+            self.partial.unlink(missing_ok=True)
+            raise ZS3Error(
+                f"the feature cache {self.path} cannot be written ({error.strerror}): free space, "
+                "set cache_root, or keep no features (options: features: live)"
+            ) from error
+
+    def _append(self, batch: list[int], features: Tensor, labels: Tensor) -> None:
+        finite = features.isfinite().flatten(1).all(1)
+        if not finite.all():
+            lost = self.image_ids[batch[int(finite.int().argmin())]]
+            raise ZS3Error(
+                f"the features of image {lost} are not finite: train the backbone at a lower rate"
+            )
+        with self._writing(), open(self.partial, "ab") as file:
+            for x, y in zip(features.numpy(), labels.numpy()):
+                file.write(np.ascontiguousarray(x).tobytes() + y.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """Rows as (features (B, h, w, F) float16, labels (B, S, S) uint8)."""
+        features = np.empty((len(rows), *self.shape), np.float16)
+        labels = np.empty((len(rows), self.size, self.size), np.uint8)
+        for n, row in enumerate(rows):
+            self.file.seek(row * self.row_bytes)
+            self.file.readinto(memoryview(features[n]).cast("B"))
+            self.file.readinto(memoryview(labels[n]).cast("B"))
+        return torch.from_numpy(features), torch.from_numpy(labels)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, every image in one of its views."""
+        first = epoch % self.settings.views * len(self.image_ids)
+        for images in self.order(epoch):
+            yield self.read([first + image for image in images])
