@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.fake_gpu import Misuse, fake_gpu
 from crafted import BIRD, COW, DOG, SPLIT, WORDS, Source, features_of, stripes, tiny
-from fake_gpu import Misuse, fake_gpu
 from torch import nn
 from tqdm.auto import tqdm
 

@@ -56,6 +56,13 @@ COMMANDS = {
             *PARAMETERS,
         ],
     ),
+    "stage1": (
+        "run:stage1_alone",
+        "Train stage 1 of a configuration and no more, on several GPUs: "
+        "`torchrun --nproc-per-node=4 -m zs3lib stage1 runs/paper/voc-k6-s0`. "
+        "The run itself goes on from it.",
+        [option("what", type=Path, help="runs/<profile>/<dataset>-k<K>-s<seed>"), *PARAMETERS],
+    ),
     "check": (
         "notebooks:check",
         "Say which words of a make command do not fit, all of them, before anything starts.",

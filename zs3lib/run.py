@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from .data.words import load_word_vectors
 from .devices import alone_on, describe, device_of
 from .errors import ZS3Error
 from .finished import FinishedRun, how_to_make, load_heads, open_run, predict_image, run_folder
-from .method import stage1
+from .method import parallel, stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
 from .method.generator import Head
@@ -131,7 +131,9 @@ class Run:
     def _working_in(self, folder: Path) -> Iterator[None]:
         """Work in a folder alone; at Ctrl-C say in one line what is saved and how to go on."""
         try:
-            with locked(folder), alone_on(self.device):
+            first = parallel.ranks()[0] == 0
+            with locked(folder) if first else nullcontext(), alone_on(self.device):
+                parallel.wait()  # what was there before the lock is the same to all
                 yield
         except KeyboardInterrupt:
             print(f"\n{storage.saved(self.folder)}", file=sys.stderr, flush=True)
@@ -151,7 +153,9 @@ class Run:
             if state is None:
                 losses = self._stage1(part)
                 state = {"model": self.model.state_dict(), "losses": losses}
-                done.save(state)
+                if parallel.ranks()[0] == 0:
+                    done.save(state)
+            parallel.wait()
             part.remove()
         self.model.load_state_dict(state["model"])
         freeze(self.model).to(self.device, memory_format=torch.channels_last)
@@ -166,7 +170,11 @@ class Run:
                 "stage 1 left."
             )
             return []
-        source = Pictures(self.train, self.seen_images, self.settings)
+        rank, count = parallel.ranks()
+        if count > (most := min(self.settings.stage1_batch_size, len(self.seen_images))):
+            raise ZS3Error(f"{count} processes for batches of {most} images: start at most {most}")
+        share = slice(rank, None, count)
+        source = Pictures(self.train, self.seen_images, self.settings, share=share)
         return stage1.train(
             self.model, source, self.settings, device=self.device, checkpoint=checkpoint
         )
@@ -356,3 +364,19 @@ def toy_run(folder: str | Path) -> Path:
     run.evaluate()
     run.save()
     return folder
+
+
+def stage1_alone(what: str | Path, **words: list) -> Path:
+    """Stage 1 of a run and no more, in as many processes as torchrun started; where it lies.
+
+    Arguments:
+        what: runs/<profile>/<dataset>-k<K>-s<seed>; words: as `notebooks.parameters_of` takes them.
+    """
+    from .notebooks import parameters_of, plan
+
+    given = plan(Path(what), None, parameters_of(**words))[2]
+    roots = {name: given.pop(name, None) for name in ("runs_root", "cache_root")}
+    with parallel.processes():
+        run = Run(Settings.make(**given), **roots)
+        run.train_backbone()
+    return run.backbone_folder / "backbone.pt"

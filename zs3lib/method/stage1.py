@@ -19,6 +19,7 @@ from ..errors import ZS3Error
 from ..seeds import stream
 from .deeplab import DeepLabV3Plus, autocast
 from .losses import pixel_loss
+from .parallel import mean, ranks, share, spread
 
 SHOWN = 8  # image ids of a large batch that fit on one line
 
@@ -48,6 +49,8 @@ def train(
         settings: a `zs3lib.Settings`.
         checkpoint: `storage.Checkpoint` that keeps the state after every epoch.
 
+    Of several processes (`parallel`) each has its share of a batch, and the first saves.
+
     Returns: the mean cross-entropy of each epoch. Raises ZS3Error when a loss is not finite.
     """
     network.to(device, memory_format=torch.channels_last)
@@ -66,10 +69,12 @@ def train(
         initial=len(losses) * source.batches,
         desc="stage 1: backbone on seen classes",
         unit="batch",
+        disable=ranks()[0] > 0,
     )
+    trained = spread(network, device)
     with bar:
         for epoch in range(len(losses), epochs):
-            steps = train_epoch(network, source, settings, optimiser, schedule, epoch, bar)
+            steps = train_epoch(trained, source, settings, optimiser, schedule, epoch, bar)
             check_finite(
                 {"backbone": dict(enumerate(steps[:, None]))},
                 stage="stage 1",
@@ -79,20 +84,21 @@ def train(
                 cure="lower stage1_lr",
             )
             losses.append(steps.mean().item())
-            states = {name: part.state_dict() for name, part in parts.items()}
-            checkpoint.save(states | {"losses": losses})
+            if ranks()[0] == 0:
+                states = {name: part.state_dict() for name, part in parts.items()}
+                checkpoint.save(states | {"losses": losses})
     return losses
 
 
 def train_epoch(
-    network: DeepLabV3Plus, source, settings, optimiser, schedule, epoch: int, bar: tqdm
+    network: nn.Module, source, settings, optimiser, schedule, epoch: int, bar: tqdm
 ) -> Tensor:
     """One pass over the images. Returns the loss of each step, (steps,) float64 on the CPU."""
     # Dropout's draws belong to the epoch, so that a resumed run repeats them.
-    torch.manual_seed(stream(settings.backbone_seed, 11, epoch))
+    torch.manual_seed(stream(settings.backbone_seed, 11, epoch) + ranks()[0])
     network.train()
     if settings.frozen_bn:  # small batches of few images know less than the pretraining did
-        network.backbone.eval()
+        getattr(network, "module", network).backbone.eval()
     device = next(network.parameters()).device
     losses = []
     for images, labels in source.epoch(epoch):
@@ -101,13 +107,14 @@ def train_epoch(
         with autocast(device, settings.amp):
             logits = network(images)
         loss = pixel_loss(logits, labels, reduction=settings.stage1_loss)
+        loss = loss * share(labels, by_images=settings.stage1_loss == "zs3net")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(loss.detach())
         bar.update()
-    return torch.stack(losses).double().cpu()  # the only time that a GPU is waited for
+    return mean(torch.stack(losses)).double().cpu()  # the only time that a GPU is waited for
 
 
 def optimisation(
