@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from zs3lib.settings import Settings
+
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 bench, estimate, scaling, shown, worlds = map(
     importlib.import_module, ("bench", "estimate", "scaling", "shown", "worlds")
@@ -76,7 +78,10 @@ def test_laws_are_slopes():
 
 
 def test_scaling_writes_table_estimate_and_figure(tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate, "step_cost", lambda *_: (1e9, 1000))
+    cost = estimate.Cost(1e9, 1000)
+    monkeypatch.setattr(estimate, "step_cost", lambda *_: (cost, cost))
+    monkeypatch.setattr(estimate, "network_cost", lambda *_: cost)
+    monkeypatch.setattr(estimate, "stage1_cost", lambda *_: cost)
     monkeypatch.setattr(scaling, "measure", lambda **task: {"stage1": {"seconds": 1, "peak_mb": 2}})
     figure = tmp_path / "scaling.png"
     scaling.main(["--quick", "--out", str(tmp_path / "scaling.md"), "--figure", str(figure)])
@@ -85,6 +90,17 @@ def test_scaling_writes_table_estimate_and_figure(tmp_path, monkeypatch):
     assert figure.stat().st_size > 1000
 
 
-def test_a_step_of_more_objects_asks_for_more_operations():
-    few, many = (estimate.step_cost(21, objects, ("zs3net",), 32) for objects in (2, 4))
-    assert 0 < few[0] < many[0] and 0 < few[1] < many[1]
+def test_a_step_of_more_objects_asks_for_more_operations_and_compiled_for_fewer():
+    settings = Settings.make(crop_size=32)
+    few, many = (estimate.step_cost(settings, 21, n, ("zs3net",), False) for n in (2, 4))
+    for a, b in zip(few, many):
+        assert 0 < a.flops < b.flops and 0 < a.operations < b.operations
+    assert few[1].operations + few[1].compiled < few[0].operations / 2
+    recursing = estimate.step_cost(settings, 21, 2, ("ours",), True)
+    assert recursing[0].operations > few[0].operations
+    assert recursing[1].steps > few[1].steps == 12  # three classes in each of four seen images
+
+
+def test_the_slower_of_host_and_gpu_counts():
+    assert estimate.Cost(2e12, 1).seconds(1e12) == 2
+    assert estimate.Cost(0, 10**6, 10, 5).seconds(1) == pytest.approx(5 + 10 * 60e-6 + 5 * 60e-6)

@@ -41,6 +41,11 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+def classes_in(labels: Tensor) -> list[int]:
+    """The classes of a (n,) uint8 tensor on the CPU, in order, faster than by `unique`."""
+    return labels.bincount(minlength=VOID + 1).nonzero().flatten().tolist()
+
+
 class Batch:
     """Images of one step. What they hold is worked out on the CPU, where labels are: no step asks a
     GPU for it.
@@ -77,13 +82,13 @@ class Batch:
             i, j = torch.randint(stride, (2,)).tolist()
             features = features[:, i::stride, j::stride]
             cells = cells[:, i::stride, j::stride]
-        shows_unseen = torch.isin(labels, torch.tensor(unseen)).flatten(1).any(1).tolist()
         self.images: list[ImageLayout] = []
         positions = []
-        # An unseen object smaller than a cell counts too: what is around it is left out.
-        for index, has_unseen in enumerate(shows_unseen):
+        for index in range(len(cells)):
             flat = cells[index].flatten()
-            present = [c for c in flat.unique().tolist() if c != VOID]
+            present = [c for c in classes_in(flat) if c != VOID]
+            # An unseen object smaller than a cell counts too: what is around it is left out.
+            has_unseen = not set(unseen).isdisjoint(classes_in(labels[index].flatten()))
             all_classes = settings.feed_back == "all"
             recursed = [c for c in present if has_unseen and (all_classes or c in unseen)]
             real = {}
