@@ -9,6 +9,9 @@ LISTS    ?= $(if $(filter paper,$(PROFILE)),paper zs3net,paper)# of Context's un
 PARAMS   ?=# of every training, as papermill takes them: PARAMS="-p data_root /data -p device cpu"
 CORES    := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 JOBS     ?= $(CORES)
+ifeq ($(shell expr "$(JOBS)" : '[1-9][0-9]*$$'),0)
+$(error JOBS="$(JOBS)": give a whole number from 1 on)
+endif
 MAKEFLAGS += -rj$(JOBS)
 unexport PYTHONDONTWRITEBYTECODE# every process would compile torch anew
 .DELETE_ON_ERROR:

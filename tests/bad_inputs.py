@@ -180,6 +180,7 @@ DATA: dict[str, tuple[str, How, str]] = {
     "a list in Latin-1": (TRAIN, saved_as("latin-1"), NOT_UTF8),
     "no val split": (VAL, None, "val.txt"),
     "empty val split": (VAL, "", "val.txt"),
+    "an image of train in val": (VAL, "2012_000001\n", "share 1 images, the first is 2012_000001"),
     "an extra twice": (EXTRA, "2008_1\n2008_1\n", "2008_1"),
     "an extra without mask": (EXTRA, "2012_99\n", "2012_99"),
     "no devkit": ("VOCdevkit", None, "make data PROFILE=lite"),
@@ -233,6 +234,7 @@ PARAMETERS: list[tuple[str, str, str]] = [
     ("k", "2.5", "k is 2.5"),
     ("k", "True", "k is True"),
     ("dataset", "coco", "dataset 'coco'"),
+    ("methods", "ours,ours", "methods lists ours twice"),
     ("profile", "../x", "profile '../x'"),
     ("seed", "-1", "seed is -1"),
     ("methods", "zs4net", "method 'zs4net'"),
@@ -252,7 +254,7 @@ PARAMETERS: list[tuple[str, str, str]] = [
     ("options", "fast", "options is 'fast'"),
     ("options", '{"batch_size": 1}', "batch_size is 1"),
     ("options", '{"batch_size": "large"}', "batch_size is 'large'"),
-    ("options", '{"batchsize": 8}', "unknown setting 'batchsize'"),
+    ("options", '{"batchsize": 8}', "unknown setting 'batchsize': did you mean batch_size"),
 ]
 
 

@@ -140,6 +140,21 @@ def test_gets_one_line_each_for_all_wrong_words_and_nothing_stays(checkout, make
     assert not list(checkout.glob("*/Toy"))
 
 
+@pytest.mark.parametrize(
+    "word, says",
+    [
+        ("K=010", 'K="010": give whole numbers from 1 to 10, a space between two: K="2 4"'),
+        ("SEED=00", 'SEED="00": give whole numbers, a space between two: SEED="0 1"'),
+        ("LISTS=mine", 'LISTS="mine": choose from paper, zs3net, a space between two'),
+        ("JOBS=0", 'JOBS="0": give a whole number from 1 on'),
+        ("JOBS=all", 'JOBS="all": give a whole number from 1 on'),
+    ],
+)
+def test_a_word_that_would_name_another_run_or_none_is_refused(make, word, says):
+    done = make("valid", word)
+    assert done.returncode != 0 and says in done.stderr
+
+
 @pytest.mark.parametrize("words", ["-y 'tau: 7'", "-f tau.yml"])
 def test_gets_one_line_a_setting_in_params(checkout, make, words):
     (checkout / "tau.yml").write_text("tau: 7\n")

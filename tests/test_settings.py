@@ -64,6 +64,12 @@ def test_published_numbers_are_shipped_unchanged():
     assert shipped.read_bytes() == original.read_bytes()
 
 
+def test_a_home_folder_is_found_where_no_shell_has_put_it_in(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere/else")
+    s = Settings.make(data_root="~/pascal")
+    assert s.data_root == "/somewhere/else/pascal"
+
+
 # ---- what is accepted ---------------------------------------------------------------------------
 
 
@@ -174,7 +180,7 @@ def test_a_key_changes_with_its_settings_alone():
         ({"methods": "zs4net"}, "unknown method 'zs4net': choose from no_generator, zs3net, ours"),
         ({"methods": []}, "no method given: choose from"),
         ({"methods": 5}, "methods is 5"),
-        ({"colour": 1}, "unknown setting 'colour': the settings are align_corners, amp,"),
+        ({"colour": 1}, "unknown setting 'colour': zs3lib/settings.py has them all"),
         ({"options": {"colour": 1}}, "unknown setting 'colour'"),
         ({"options": {"k": 3}}, "options hold 'k': give it as a parameter of its own"),
         ({"options": "tau"}, "options is 'tau': it must be a dictionary of settings by name"),

@@ -148,9 +148,10 @@ def _problems(profile: str, datasets: str, ks: str, seeds: str, lists: str) -> I
     if not fit or len(fit) < len(datasets.split()):
         yield f'DATASETS="{datasets}": choose from {", ".join(DATASETS)}, a space between two'
     most = min(len(DATASETS[name].unseen_order) for name in fit or DATASETS)
-    if not ks.split() or any(not k.isdecimal() or not 1 <= int(k) <= most for k in ks.split()):
+    if not ks.split() or any(k not in map(str, range(1, most + 1)) for k in ks.split()):
         yield f'K="{ks}": give whole numbers from 1 to {most}, a space between two: K="2 4"'
-    if not seeds.split() or not all(seed.isdecimal() for seed in seeds.split()):
+    whole = [seed for seed in seeds.split() if seed.isdecimal() and str(int(seed)) == seed]
+    if not seeds.split() or whole != seeds.split():
         yield f'SEED="{seeds}": give whole numbers, a space between two: SEED="0 1"'
     known = {"paper"}.union(*(entry.other_lists for entry in DATASETS.values()))
     if not lists.split() or not known.issuperset(lists.split()):

@@ -103,6 +103,11 @@ class Run:
             open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout)
             for part in ("train", "val")
         )
+        if both := sorted({*self.train.ids} & {*self.val.ids}):
+            raise ZS3Error(
+                f"train and val under {settings.data_root} share {len(both)} images, the first is "
+                f"{both[0]}: take them out of one list, or val measures what was trained on"
+            )
         self.words, self.substitutions = load_word_vectors(
             settings.word_vectors, self.split.names, norm=settings.word_norm, cache=self.cache_root
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -145,6 +146,8 @@ class Settings(BaseModel):
         if not self.methods:
             raise ValueError(f"no method given: choose from {', '.join(METHODS)}")
         for method in self.methods:
+            if self.methods.count(method) > 1:
+                raise ValueError(f"methods lists {method} twice: every method may be there once")
             if method not in METHODS:
                 raise ValueError(f"unknown method '{method}': choose from {', '.join(METHODS)}")
         if self.warmup_epochs > self.stage2_epochs:
@@ -200,8 +203,9 @@ class Settings(BaseModel):
         if twice := [name for name in own if name in given]:
             raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
         if unknown := [name for name in given if name not in cls.model_fields]:
-            known = ", ".join(sorted(cls.model_fields))
-            raise ZS3Error(f"unknown setting '{unknown[0]}': the settings are {known}")
+            near = " or ".join(get_close_matches(unknown[0], cls.model_fields))
+            remedy = f"did you mean {near}?" if near else "zs3lib/settings.py has them all"
+            raise ZS3Error(f"unknown setting '{unknown[0]}': {remedy}")
         values = PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
         values = recipe_values(values.get("recipe"), dataset) | values
         values["tau"], values["gamma"] = tau_gamma(dataset, k)
@@ -235,7 +239,8 @@ class Settings(BaseModel):
 
 def _absolute(values: dict) -> dict[str, str]:
     """The paths of `values`, absolute; word vectors that are no file may be a model of gensim's."""
-    paths = {name: Path(str(values[name])) for name in ("data_root", "weights", "word_vectors")}
+    names = ("data_root", "weights", "word_vectors")
+    paths = {name: Path(str(values[name])).expanduser() for name in names}
     return {n: str(p.absolute()) for n, p in paths.items() if n == "data_root" or p.exists()}
 
 
