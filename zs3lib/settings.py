@@ -203,7 +203,7 @@ class Settings(BaseModel):
         if twice := [name for name in own if name in given]:
             raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
         if unknown := [name for name in given if name not in cls.model_fields]:
-            near = " or ".join(get_close_matches(unknown[0], cls.model_fields))
+            near = " or ".join(get_close_matches(unknown[0], cls.model_fields, cutoff=0.75))
             remedy = f"did you mean {near}?" if near else "zs3lib/settings.py has them all"
             raise ZS3Error(f"unknown setting '{unknown[0]}': {remedy}")
         values = PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
