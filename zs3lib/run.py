@@ -197,10 +197,9 @@ class Run:
         settings = self.settings
         images = self.stage2_images
         seed = stream(settings.backbone_seed, 30)
-        every = list(range(len(images)))
 
         def pictures(view: int, order: list[list[int]]):
-            views = Augmented(images, every, settings, seed=seed, epoch=view)
+            views = Augmented(images, range(len(images)), settings, seed=seed, epoch=view)
             return batches(views, settings, order)
 
         if settings.features == "live":

@@ -155,10 +155,7 @@ def networks(profile: str, count: int) -> Iterator[Row]:
             cache = FeatureCache(path, run.train.ids, settings)
             cache.fill(model, lambda view, order: batches(pictures, settings, order))
 
-        size = settings.batch_size
-        in_order = [[*range(n, min(n + size, count))] for n in range(0, count, size)]
-
-        def forward(inputs=held(batches(pictures, settings, in_order))):
+        def forward(inputs=held(batches(pictures, settings))):
             for images in inputs:
                 with torch.inference_mode(), autocast(run.device, settings.amp):
                     model.features(images)

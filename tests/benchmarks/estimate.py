@@ -92,6 +92,7 @@ def stage1_cost(settings: Settings, classes: int) -> Cost:
         source = Pictures(settings.stage1_batch_size, settings.crop_size, made_up(classes, 10))
         bar = tqdm(disable=True)
         step = partial(stage1.train_epoch, network, source, settings, *parts, 0, bar)
+        step()  # the optimiser has its state
         return counted(watch, step)
 
 

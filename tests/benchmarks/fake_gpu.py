@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
+    FakeTensor,
     FakeTensorMode,
     unset_fake_temporarily,
 )
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
+LIKE_ANY = [Tensor, nn.Parameter, FakeTensor]  # optimisers take a fake one for a strange kind
 COPIES = (aten._to_copy.default, aten.copy_.default)
 
 
@@ -99,6 +101,10 @@ def backward(loss: Tensor) -> None:
     while ready:
         node = ready.pop()
         given = [gradients[node].get(n) for n in range(len(node._input_metadata))]
+        if hasattr(node, "variable"):  # a parameter; torch's own takes the gradient as it is
+            before = node.variable.grad
+            node.variable.grad = given[0] if before is None else before + given[0]
+            continue
         made = node(*given)
         made = made if isinstance(made, tuple) else (made,)
         for (after, n), gradient in zip(node.next_functions, made):
@@ -119,6 +125,7 @@ def fake_gpu() -> Iterator[Watch]:
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with (
+            patch("torch.optim.optimizer._foreach_supported_types", LIKE_ANY),
             patch("torch.Tensor.backward", torch.no_grad()(backward)),
             patch("torch.cuda.is_bf16_supported", lambda **_: True),
             patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
