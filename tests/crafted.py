@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zs3lib import Settings, split
 from zs3lib.method.methods import METHODS
-from zs3lib.method.stage2 import Trainer
+from zs3lib.method.stage2 import Trainer, trainer_of
 
 VOID = 255
 BIRD, BOAT, DOG = 3, 4, 12  # seen at every K
@@ -62,7 +62,8 @@ class Source:
 
 def trainer(method: str, *, steps: int = 10, **changes) -> Trainer:
     """A trainer past its warm-up."""
-    made = Trainer(METHODS[method], WORDS, SPLIT, tiny(**changes), steps=steps)
+    kind = trainer_of(METHODS[method])
+    made = kind(METHODS[method], WORDS, SPLIT, tiny(**changes), steps=steps)
     made.recursing = made.method.recursive
     return made
 

@@ -21,9 +21,10 @@ ANSWERS = torch.tensor([[0.1, 0.9], [0.4, 0.6], [0.95, 0.05], [0.2, 0.8]])
 
 
 def test_the_four_methods_of_the_tables():
-    assert list(METHODS) == ["no_generator", "zs3net", "ours", "equal_weight"]
-    assert [m.generates for m in METHODS.values()] == [False, True, True, True]
-    assert [m.recursive for m in METHODS.values()] == [False, False, True, True]
+    papers = {name: method for name, method in METHODS.items() if not method.extra}
+    assert list(papers) == ["no_generator", "zs3net", "ours", "equal_weight"]
+    assert [m.generates for m in papers.values()] == [False, True, True, True]
+    assert [m.recursive for m in papers.values()] == [False, False, True, True]
     rows = {name: m.rows for name, m in METHODS.items() if m.rows}
     assert rows == {
         "zs3net": {"I": "ZS3Net", "II": "ZS3Net"},

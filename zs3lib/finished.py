@@ -172,6 +172,7 @@ def load_heads(
             if len(words) != classes:
                 raise ValueError(f"{len(words)} classes, not {classes}")
             head = Head(words=words, noise=settings.noise, features=settings.feature_dim)
+            head.projection = weights.get("projection")
             head.load_state_dict(weights)
             heads[name] = head.to(device).eval()
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:

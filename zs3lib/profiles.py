@@ -51,6 +51,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             "stage2_epochs": 2,
             "warmup_epochs": 1,
             "classifier_lr": 0.3,
+            "self_training_share": 75,
         },
     },
     "lite": {
@@ -83,7 +84,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             "word_norm": "unit",
             "workers": 1,
         },
-        "context": {"methods": PAPER_METHODS},
+        "context": {"methods": PAPER_METHODS, "self_training_share": 75},
     },
     "paper": {
         "all": {
@@ -102,7 +103,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             "views": 4,
             "workers": 8,
         },
-        "context": {"methods": PAPER_METHODS, "stage2_epochs": 20},
+        "context": {"methods": PAPER_METHODS, "stage2_epochs": 20, "self_training_share": 75},
     },
 }
 

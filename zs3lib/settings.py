@@ -67,6 +67,11 @@ class Settings(BaseModel):
     ZS3Net upsamples. `features` "live" runs the frozen network in every step of stage 2, with fresh
     augmentation in each epoch; "cached" keeps those of `views` on the disk; "auto" is live on a GPU
     and cached on a CPU. `compile` wraps the generator's losses in torch.compile; "auto": on a GPU.
+
+    Extras: `graph_target` and `graph_loops` are options of `method/graph_context.py`;
+    `self_training` trains the whole network again on what each method predicts, of which
+    `self_training_share` percent are kept, with `self_training_seen` those of seen classes too
+    (`method/self_training.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,7 +82,7 @@ class Settings(BaseModel):
     unseen_list: Text = "paper"
     recipe: Literal["own", "zs3net", "literal"] = "own"
     seed: Whole = Field(0, ge=0, le=2**31)
-    methods: Names = tuple(METHODS)
+    methods: Names = tuple(name for name, method in METHODS.items() if not method.extra)
     # where things are
     data_root: Text = ""
     weights: Text = ""
@@ -135,6 +140,12 @@ class Settings(BaseModel):
     feed_back: Literal["unseen", "all"] = "unseen"
     fit_mixed: bool = False
     protocol: Literal["paper", "strict"] = "paper"
+    # extras, beside the paper
+    graph_target: Literal["first", "mean"] = "first"
+    graph_loops: bool = False
+    self_training: bool = False
+    self_training_share: Number = Field(25, ge=0, le=100)
+    self_training_seen: bool = False
     # the machine
     device: Text = "auto"
     amp: bool = True
@@ -142,7 +153,7 @@ class Settings(BaseModel):
     workers: Whole = Field(0, ge=0, le=64)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Settings:
+    def _methods_fit(self) -> Settings:
         if not self.methods:
             raise ValueError(f"no method given: choose from {', '.join(METHODS)}")
         for method in self.methods:
@@ -150,6 +161,19 @@ class Settings(BaseModel):
                 raise ValueError(f"methods lists {method} twice: every method may be there once")
             if method not in METHODS:
                 raise ValueError(f"unknown method '{method}': choose from {', '.join(METHODS)}")
+            wanted = METHODS[method].datasets
+            if wanted and self.dataset not in wanted:
+                only = f"is for {', '.join(wanted)} alone: leave it out for {self.dataset}"
+                raise ValueError(f"method {method} {only}")
+        if self.self_training and self.protocol == "strict":
+            raise ValueError(
+                "self_training learns from images that show unseen classes, which protocol strict "
+                "keeps out of training: choose one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
         if self.warmup_epochs > self.stage2_epochs:
             most = self.stage2_epochs
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}: it must be from 0 to {most}")

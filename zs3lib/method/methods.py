@@ -7,6 +7,7 @@ tables, figures and checks know it.
 from __future__ import annotations
 
 METHODS: dict[str, Method] = {}
+SELF_TRAINED = "+self_training"  # ends the name of a method's row after self-training
 
 
 def register(kind: type[Method]) -> type[Method]:
@@ -23,6 +24,9 @@ class Method:
         rows: {table of the paper: the model's name in it}.
         generates: whether a generator is trained, and unseen classes are learned from its features.
         recursive: whether the generator also learns from what the classifier recognises (Eq. 2).
+        extra: whether it stands beside the paper's tables and is run only where it is asked for.
+        datasets: the only ones that it is for; none: all.
+        trainer: what trains it, "module:Class", loaded with torch when a training begins.
     """
 
     name = ""
@@ -32,6 +36,9 @@ class Method:
     rows: dict[str, str] = {}
     generates = True
     recursive = False
+    extra = False
+    datasets: tuple[str, ...] = ()
+    trainer = "zs3lib.method.stage2:Trainer"
 
     def weights(self, probabilities, c: int, tau: float):
         """How much each pseudo-feature a_i teaches: c_i of Eq. 2, 0 for one that does not.
@@ -44,6 +51,20 @@ class Method:
         Returns: (n,) tensor of the same type.
         """
         raise NotImplementedError(f"{self.name} is not recursive")
+
+
+def title(name: str) -> str:
+    """A method, or its row after self-training, as tables print it; any other name as it is."""
+    method, after, _ = name.partition(SELF_TRAINED)
+    known = METHODS[method].title if method in METHODS else method
+    if not after:
+        return known
+    return f"{known.removesuffix(' (extra)')} + self-training (extra, transductive)"
+
+
+def is_extra(name: str) -> bool:
+    """Whether a row of a record stands beside the paper's tables."""
+    return SELF_TRAINED in name or name in METHODS and METHODS[name].extra
 
 
 @register
@@ -93,3 +114,32 @@ class EqualWeight(Method):
 
     def weights(self, probabilities, c: int, tau: float):
         return probabilities.new_ones(len(probabilities))
+
+
+# ---- extras: beside the paper's tables, run only where `methods` names them ---------------------
+
+
+@register
+class GraphContext(Method):
+    """ZS3Net's graph context, which the paper leaves out: an image has too few nodes for Eq. 2."""
+
+    name = "graph_context"
+    title = "ZS3Net + graph context (extra)"
+    about = "ZS3Net, its classifier also trained on features generated for whole regions"
+    colour = "#56b4e9"
+    extra = True
+    datasets = ("context",)
+    trainer = "zs3lib.method.graph_context:GraphTrainer"
+
+
+@register
+class Projection(Method):
+    """The baseline before generators: a feature is projected to the words, the nearest one wins."""
+
+    name = "projection"
+    title = "Projection (extra)"
+    about = "features regressed to word vectors on seen classes, the nearest word wins"
+    colour = "#cc79a7"
+    generates = False
+    extra = True
+    trainer = "zs3lib.method.projection:ProjectionTrainer"

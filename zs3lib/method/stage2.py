@@ -11,6 +11,7 @@ import copy
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -49,6 +50,12 @@ def fit_loss(generator: Generator, word: Tensor, real: Tensor, root: bool) -> Te
     return mmd(real, generated, root=root)
 
 
+def trainer_of(method: Method) -> type[Trainer]:
+    """The class that trains a method."""
+    module, _, name = method.trainer.partition(":")
+    return getattr(import_module(module), name)
+
+
 class Trainer:
     """One method's training of a `Head`.
 
@@ -60,6 +67,8 @@ class Trainer:
         steps: how many batches all epochs have together.
         device: where to train.
     """
+
+    kinds = KINDS  # of loss
 
     def __init__(
         self,
@@ -179,10 +188,15 @@ class Trainer:
             corners = settings.align_corners
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=corners)
         loss = pixel_loss(logits, labels, self.class_weights, reduction=settings.classifier_loss)
+        loss = loss + self.further_loss(batch)
         self.classifier_optimiser.zero_grad()
         loss.backward()
         self.classifier_optimiser.step()
         self.losses["classifier"].append(loss.detach())
+
+    def further_loss(self, batch: Batch) -> Tensor | float:
+        """What a method adds to the classifier's loss of a batch."""
+        return 0.0
 
     # ---- state ----------------------------------------------------------------------------------
 
@@ -233,8 +247,9 @@ class Stage2:
         self.settings = next(iter(trainers.values())).settings
         self.history: dict[str, dict[str, list]] = {name: {} for name in trainers}
         self.epochs = 0
-        # The methods that do the same until the warm-up ends.
-        self.alike = [name for name, trainer in trainers.items() if trainer.method.generates]
+        # The methods that do the same until the warm-up ends: none with a trainer of its own.
+        plain = {name: trainer for name, trainer in trainers.items() if type(trainer) is Trainer}
+        self.alike = [name for name, trainer in plain.items() if trainer.method.generates]
 
     def train(self, checkpoint) -> None:
         """Train to the end; the state is saved after every epoch in a `storage.Checkpoint`.
@@ -285,7 +300,7 @@ class Stage2:
 
     def _record(self, name: str, steps: list[dict], checkpoint) -> None:
         """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
-        losses = {kind: fetched(steps, kind) for kind in KINDS}
+        losses = {kind: fetched(steps, kind) for kind in self.trainers[name].kinds}
         check_finite(
             losses,
             stage=f"stage 2, {name}",

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ..method.methods import METHODS
+from ..method.methods import METHODS, title
 from ..storage import atomic_write
 
 SEEN_COLOUR = sns.color_palette("colorblind")[0]
@@ -46,7 +46,7 @@ def mark(name: str, unseen: Iterable[str]) -> str:
 
 def method_title(method: str) -> str:
     """A method as the tables print it: "zs3net" is ZS3Net; what is no method stays as it is."""
-    return METHODS[method].title if method in METHODS else method
+    return title(method)
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:

@@ -17,6 +17,9 @@ QUANTITIES = {  # of a training history, with the panel's title and unit
     "classifier": ("Classifier", "cross-entropy (nats)"),
     "recursion": ("Recursion on unseen classes", "ZS-MMD (Eq. 2)"),
     "q": ("Q, kept in a recursive step", "feature vectors"),
+    "graph": ("Generator of nodes (extra)", "MMD (Eq. 1)"),
+    "nodes": ("Classifier on nodes (extra)", "cross-entropy (nats)"),
+    "projection": ("Projection (extra)", "squared distance"),
 }
 LOOKS = ("o-", "s--", "^:", "D-.")  # told apart where they lie on one another, and without colour
 

@@ -1,0 +1,61 @@
+"""Extra: the baseline before generators, in the manner of DeViSE and SPNet.
+
+A linear layer maps features to word vectors; a pixel gets the class of the nearest word, by cosine.
+Fitted by least squares to unit word vectors on images without unseen classes. SPNet's cross-entropy
+over cosines is the other loss in use: it needs a rate and a temperature, and compares seen words
+with one another alone. The squared error needs neither, and its least is known in closed form.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..classes import VOID
+from .layout import Batch
+from .stage2 import Trainer
+
+RIDGE = 1e-3  # of the mean square of a feature: a channel that is always 0 has no other answer
+
+
+class ProjectionTrainer(Trainer):
+    """Least squares over all batches so far.
+
+    A feature's length scales all its cosines alike, so that the nearest word is the largest of
+    u_c (P f + p): the classifier is a plain linear layer, the product of unit words and projection.
+    """
+
+    kinds = (*Trainer.kinds, "projection")
+
+    def __init__(self, *arguments, device: torch.device | str = "cpu", **options):
+        super().__init__(*arguments, device=device, **options)
+        size = self.settings.feature_dim + 1  # and 1, for p
+        words = self.head.words
+        self.unit = F.normalize(words)
+        self.sums = nn.Module()
+        self.sums.register_buffer("squares", torch.zeros(size, size, dtype=torch.float64))
+        self.sums.register_buffer("products", torch.zeros(size, words.shape[1]).double())
+        self.sums.to(device)
+        self.head.projection = words.new_zeros(size, words.shape[1])
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Add a batch and solve. Returns the mean squared distance to the words as "projection"."""
+        cells = batch.cells[batch.seen]
+        known = cells != VOID
+        features = F.pad(batch.features[batch.seen][known], (0, 1), value=1.0).double()
+        words = self.unit[cells[known]].double()
+        self.sums.squares += features.T @ features
+        self.sums.products += features.T @ words
+        scale = self.sums.squares.diagonal().mean().clamp_min(1e-6)
+        ridge = RIDGE * scale * torch.eye(len(self.sums.squares), device=scale.device)
+        projection = torch.linalg.solve(self.sums.squares + ridge, self.sums.products)
+        errors = (features @ projection - words).square().sum(1)
+        self.head.projection.copy_(projection)
+        weight, bias = self.head.project(self.head.words)
+        self.head.classifier.weight.data.copy_(weight)
+        self.head.classifier.bias.data.copy_(bias)
+        return {"projection": errors.sum()[None] / max(1, len(errors))}
+
+    def parts(self) -> dict:
+        return super().parts() | {"sums": self.sums}
