@@ -238,6 +238,8 @@ PARAMETERS: list[tuple[str, str, str]] = [
     ("profile", "../x", "profile '../x'"),
     ("seed", "-1", "seed is -1"),
     ("methods", "zs4net", "method 'zs4net'"),
+    ("methods", "graph_context", "graph_context is for context"),
+    ("options", '{"self_training": true, "protocol": "strict"}', "protocol strict"),
     ("device", "tpu", "'tpu'"),
     ("device", "cuda:99", "'cuda:99'"),
     ("tau", "1.5", "tau is 1.5"),

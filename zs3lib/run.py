@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from . import storage, zs3net
+from . import storage, transductive, zs3net
 from .classes import split
 from .data import strict
 from .data.augment import Augmented, Pictures, batches, validation_batches
@@ -29,10 +29,11 @@ from .method import parallel, stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
 from .method.generator import Head
-from .method.methods import METHODS
+from .method.methods import METHODS, title
 from .method.metrics import OFFSETS, class_iou, operating_point, scores
+from .method.self_training import pixel_classifier
 from .method.sources import FeatureCache, LiveFeatures
-from .method.stage2 import Stage2, Trainer
+from .method.stage2 import Stage2, trainer_of
 from .seeds import stream
 from .settings import Settings
 from .storage import Checkpoint, code_hash, file_hash, locked, text_hash
@@ -49,7 +50,8 @@ STAGE1_SETTINGS = (
 STAGE2_SETTINGS = (
     "k seed methods batch_size frozen_training features views stage2_epochs warmup_epochs "
     "classifier_lr classifier_loss loss_at unseen_weight cell_stride generator_lr samples tau "
-    "gamma noise word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol"
+    "gamma noise word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol graph_target "
+    "graph_loops"
 ).split()
 
 
@@ -87,6 +89,7 @@ class Run:
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.backbone_folder = profile / "backbones" / backbone
         self.heads: dict[str, Head] = {}
+        self.self_trained: dict[str, nn.Module] = {}
         self.history: dict[str, dict] = {}
         self.results: dict[str, dict] = {}
         self.seconds: dict[str, float] = {}
@@ -224,7 +227,7 @@ class Run:
         words = torch.from_numpy(self.words)
         steps = self.settings.stage2_epochs * self.source.batches
         trainers = {
-            name: Trainer(
+            name: trainer_of(METHODS[name])(
                 METHODS[name], words, self.split, self.settings, steps=steps, device=self.device
             )
             for name in self.settings.methods
@@ -238,6 +241,11 @@ class Run:
             self.heads[name] = trainer.head.eval()
             self.history[name] = stage2.history[name]
         self.seconds["stage2"] = time.time() - begin
+        if self.settings.self_training:
+            begin = time.time()
+            with self._working_in(self.folder):
+                self.self_trained = transductive.train(self)
+            self.seconds["self_training"] = time.time() - begin
         return {name: self.history[name] for name in self.settings.methods}
 
     def evaluate(self) -> dict[str, dict]:
@@ -250,11 +258,16 @@ class Run:
         classifiers = {name: head.classifier for name, head in self.heads.items()}
         with self._working_in(self.folder):
             found, tuning = self.confusions(classifiers)
+            for name, network in self.self_trained.items():
+                own = {name: pixel_classifier(network)}
+                more, chosen = self.confusions(own, network)
+                found |= more
+                tuning |= chosen
         for name, at_offsets in found.items():
             confusion = at_offsets[OFFSETS.index(0.0)]
             iou = 100 * class_iou(confusion.numpy())
             self.results[name] = {
-                "title": METHODS[name].title,
+                "title": title(name),
                 "metrics": scores(confusion, self.split),
                 "per_class_iou": dict(zip(self.split.names, iou.tolist())),
                 "confusion": confusion.tolist(),
@@ -264,9 +277,11 @@ class Run:
         return self.results
 
     def confusions(
-        self, classifiers: Mapping[str, nn.Linear]
+        self, classifiers: Mapping[str, nn.Linear], network: nn.Module | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Confusion matrices of any classifiers of this run's features at each of `OFFSETS`.
+
+        `network` takes the place of the run's own.
 
         Returns: those on the validation images, and those on a tenth of the training images, where
             an offset is chosen; the strict protocol, which knows no unseen pixel, has none there.
@@ -277,7 +292,7 @@ class Run:
             parts["a tenth of train, to choose an offset"] = tenth
         found = [
             evaluate(
-                self.model,
+                network or self.model,
                 classifiers,
                 validation_batches(images, self.settings),
                 split=self.split,
@@ -309,6 +324,8 @@ class Run:
         (self.folder / "training.pt").unlink(missing_ok=True)
         if isinstance(self.source, FeatureCache) and not keep_cache:
             shutil.rmtree(self.source.path.parent, ignore_errors=True)
+        if not keep_cache:
+            shutil.rmtree(transductive.folder(self), ignore_errors=True)
         return path
 
     def record(self) -> dict:

@@ -214,9 +214,10 @@ def saved(run_folder: Path) -> str:
     newest = sorted(backbones, key=lambda path: path.stat().st_mtime)[-1:]
     found = [("stage 1", path) for path in newest]
     found += [("stage 2", path) for path in run_folder.glob("training.pt")]
+    found += [("self-training", path) for path in run_folder.glob("self_training.pt")]
     if not found:
         return "interrupted; nothing is saved yet: the same command starts anew"
-    unfinished = {"training.pt": " up to its last whole epoch"}
+    unfinished = dict.fromkeys(["training.pt", "self_training.pt"], " up to its last whole epoch")
     parts = [f"{stage}{unfinished.get(path.name, '')} ({path})" for stage, path in found]
     return f"interrupted; saved: {'; '.join(parts)}; the same command goes on from there"
 

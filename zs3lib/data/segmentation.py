@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
@@ -90,6 +90,7 @@ class SegmentationData:
 
     names: tuple[str, ...]
     relabel: np.ndarray | None = None  # of a subset: the new label of each old one, a row an image
+    replaced: frozenset[Path] = frozenset()  # masks that `with_masks` brought in
 
     def __init__(self, files: Files, source: Path):
         if not files:
@@ -113,6 +114,14 @@ class SegmentationData:
             setattr(part, name, [getattr(self, name)[i] for i in indices])
         return part
 
+    def with_masks(self, masks: Mapping[int, Path]) -> SegmentationData:
+        """The same images, some with other label maps: {index: PNG file of class indices}."""
+        changed = copy.copy(self)
+        vars(changed).pop("presence", None)
+        changed.masks = [masks.get(i, own) for i, own in enumerate(self.masks)]
+        changed.replaced = frozenset(masks.values())
+        return changed
+
     def read_mask(self, path: Path) -> np.ndarray:
         """The label map in a mask's file, (H, W): of mode P or L, or in VOC's colours."""
         with _reading(path, "a mask of 8-bit labels"), Image.open(path) as mask:
@@ -124,11 +133,13 @@ class SegmentationData:
 
     def load_mask(self, i: int) -> np.ndarray:
         """Label map i, (H, W) uint8: class indices and 255."""
-        mask = self.read_mask(self.masks[i])
+        path = self.masks[i]
+        png = path in self.replaced  # a dataset's own masks may be of any format
+        mask = SegmentationData.read_mask(self, path) if png else self.read_mask(path)
         wrong = mask[(mask >= len(self.names)) & (mask != VOID)]
         if wrong.size:
             allowed = f"there are {len(self.names)}, and 255"
-            raise ZS3Error(f"{self.masks[i]} holds label {wrong[0]}: {allowed}")
+            raise ZS3Error(f"{path} holds label {wrong[0]}: {allowed}")
         return mask.astype(np.uint8) if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:

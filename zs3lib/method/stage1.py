@@ -39,7 +39,13 @@ def images_without(presence: np.ndarray, split: Split) -> list[int]:
 
 
 def train(
-    network: DeepLabV3Plus, source, settings, *, device: torch.device, checkpoint
+    network: DeepLabV3Plus,
+    source,
+    settings,
+    *,
+    device: torch.device,
+    checkpoint,
+    stage: str = "stage 1: backbone on seen classes",
 ) -> list[float]:
     """Fine-tune `network` in place.
 
@@ -48,6 +54,7 @@ def train(
         source: batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8).
         settings: a `zs3lib.Settings`.
         checkpoint: `storage.Checkpoint` that keeps the state after every epoch.
+        stage: what to call it.
 
     Of several processes (`parallel`) each has its share of a batch, and the first saves.
 
@@ -67,7 +74,7 @@ def train(
     bar = tqdm(
         total=epochs * source.batches,
         initial=len(losses) * source.batches,
-        desc="stage 1: backbone on seen classes",
+        desc=stage,
         unit="batch",
         disable=ranks()[0] > 0,
     )
@@ -77,7 +84,7 @@ def train(
             steps = train_epoch(trained, source, settings, optimiser, schedule, epoch, bar)
             check_finite(
                 {"backbone": dict(enumerate(steps[:, None]))},
-                stage="stage 1",
+                stage=stage.partition(":")[0],
                 epoch=epoch,
                 checkpoint=checkpoint,
                 ids=source.ids,
