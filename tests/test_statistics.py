@@ -88,6 +88,8 @@ def test_figure_3_shows_the_images_asked_for_and_needs_a_finished_run(trained):
     rows, _ = figure3.examples(folder, images=f"{ids[2]}, {ids[0].replace('_', '')}")
     assert [row["id"] for row in rows] == [ids[2], ids[0]]
     assert rows[0]["Ours"].shape == rows[0]["Ground truth"].shape
+    rows, _ = figure3.examples(folder, images=ids[0], models="equal_weight, ours")
+    assert list(rows[0]) == ["id", "Input", "Ground truth", "Equal Weight", "Ours"]
     with pytest.raises(ZS3Error, match=f"no validation image 'x': ids look like {ids[0]}"):
         figure3.examples(folder, images="x")
     remedy = r"metrics.json not found: make runs/toy/voc-k10-s1/metrics.json .* K=10 SEED=1"

@@ -11,7 +11,7 @@ import pandas as pd
 from ..classes import Split
 from ..errors import ZS3Error
 from ..finished import open_run
-from ..method.methods import METHODS
+from ..method.methods import title
 from .statistics import pixel_counts
 
 SHOWN = ("zs3net", "ours")
@@ -48,6 +48,7 @@ def examples(
     *,
     images: str | None = None,
     count: int = 6,
+    models: str | Sequence[str] = SHOWN,
     data_root: str | None = None,
     device: str | None = None,
 ) -> tuple[list[dict], Split]:
@@ -55,14 +56,16 @@ def examples(
 
     Arguments:
         images: ids of validation images, comma-separated; None: `count` by the rule of `choose`.
+        models: the run's methods to show, listed or comma-separated.
         data_root, device: in place of those of the run's record.
 
-    Returns: for each image "id", "Input" (H, W, 3) uint8, and label maps "Ground truth", "ZS3Net",
-    "Ours" (H, W) uint8; and the run's split.
+    Returns: for each image "id", "Input" (H, W, 3) uint8, and label maps "Ground truth" and, under
+    its title, each model's, (H, W) uint8; and the run's split.
 
     Raises ZS3Error naming the file that is missing, and the command that makes it.
     """
-    run = open_run(run_folder, methods=SHOWN, data_root=data_root, device=device)
+    models = models.replace(",", " ").split() if isinstance(models, str) else models
+    run = open_run(run_folder, methods=models, data_root=data_root, device=device)
     data = run.open_data("val")
     if images:
         # papermill reads 2007_0033 as the number 20070033
@@ -77,8 +80,8 @@ def examples(
     for i in wanted:
         image, labels = data.load(i)
         row = {"id": data.ids[i], "Input": np.asarray(image), "Ground truth": labels}
-        found = run.predict(image, SHOWN)
-        rows.append(row | {METHODS[name].title: found[name] for name in SHOWN})
+        found = run.predict(image, models)
+        rows.append(row | {title(name): found[name] for name in models})
     return rows, run.split
 
 

@@ -206,11 +206,14 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
         vectors: word vectors of N new classes, (N, 300) float32, scaled like `head.words`.
         weight: of a new class in the cross-entropy; a known one weighs 1.
 
-    Returns: the classifier of C + N classes, and the loss of each step.
+    Returns: the classifier of C + N classes, and the loss of each step; none after the extra method
+    `projection`, where a new row is the projected word and nothing is fitted.
     """
     device = head.words.device
     old = head.classifier
     words = torch.cat([head.words, vectors.to(device)])
+    if head.projection is not None:
+        return _linear(*head.project(words)), []
     index = torch.arange(len(words), device=device).repeat_interleave(SAMPLES)
     weights = torch.ones(len(words), device=device)
     weights[len(head.words) :] = weight
@@ -231,7 +234,11 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-        classifier = nn.Linear(old.in_features, len(words)).to(device).requires_grad_(False)
-    classifier.weight.copy_(torch.cat([old.weight, rows.weight]).detach())
-    classifier.bias.copy_(torch.cat([old.bias, rows.bias]).detach())
-    return classifier, losses
+    weights = torch.cat([old.weight, rows.weight])
+    return _linear(weights, torch.cat([old.bias, rows.bias])), losses
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.utils.skip_init(nn.Linear, *weight.T.shape, device=weight.device)
+    layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
+    return layer.requires_grad_(False)
