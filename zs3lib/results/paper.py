@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ..classes import DATASETS
-from ..method.methods import METHODS
+from ..method.methods import METHODS, is_extra
 from ..storage import RESOURCES
 
 HEADS = {  # of a table's columns: {metric: its head}
@@ -57,7 +57,7 @@ def models(table: str, records: Iterable[dict] = ()) -> dict[str, str]:
     if table in results_tables():
         placed = [m.name for m in METHODS.values() if not m.generates or (printed and m.rows)]
         for method, title in frame(records)[["method", "model"]].values.tolist():
-            if method not in placed:
+            if method not in placed and not is_extra(method):  # those are Table IV's
                 shown[method] = title
     return dict(sorted(shown.items(), key=lambda item: [*printed, item[1]].index(item[1])))
 

@@ -25,6 +25,7 @@ SETTING = {
 ROW = ("tau", "gamma")  # which the paper chooses by K
 FREE = {*ROW, "dataset", "k", "seed", "methods", "data_root", "weights", "word_vectors"}
 FREE |= {"device", "workers", "compile", "unseen_list"}
+FREE |= {"self_training"}  # further rows
 
 
 def name(record: dict) -> str:

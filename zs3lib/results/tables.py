@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ZS3Error
-from ..method.methods import METHODS
+from ..method.methods import METHODS, is_extra
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
 from .paper import HEADS, METRICS
@@ -174,12 +174,13 @@ def rows(results: Mapping[str, Mapping]):
     """One run's scores in percent, a Styler with a row per method, one decimal.
 
     `results` is {method: {"title": ..., "metrics": {...}}}, as `Run.evaluate` returns it. Bold: the
-    best of each column as printed, the floor aside; nothing is bold without a second method.
+    best of each column as printed, floor and extras aside; nothing is bold without a second method.
     """
     scores = paper.frame([{"methods": results}]).set_index("model").rename_axis(None)
     shown = scores[METRICS].set_axis(COLUMNS, axis=1).round(1).style.format(precision=1, na_rep="-")
     floors = [method.name for method in METHODS.values() if not method.generates]
-    compared = scores.index[~scores["method"].isin(floors)]
+    aside = scores["method"].isin(floors) | scores["method"].map(is_extra)
+    compared = scores.index[~aside]
     if len(compared) < 2:
         return shown
     return shown.highlight_max(subset=(compared, COLUMNS), props="font-weight: bold")

@@ -1,0 +1,474 @@
+"""Systems beside the paper's tables: graph context, the projection baseline, self-training."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from crafted import BIRD, BOAT, COW, DOG, SPLIT, VOID, WORDS, features_of, stripes, trainer
+from torch import nn
+
+from zs3lib import Run, Settings, ZS3Error, add_classes, open_run, storage
+from zs3lib.explore.new_classes import fit
+from zs3lib.method import methods, stage1
+from zs3lib.method.generator import Head
+from zs3lib.method.graph_context import GraphGenerator, graph_of
+from zs3lib.method.losses import mmd
+from zs3lib.method.methods import METHODS
+from zs3lib.method.self_training import pseudo_labels, whole_network
+from zs3lib.results import extras, paper, tables
+
+
+def test_extras_are_run_only_where_they_are_asked_for():
+    extras = [name for name, method in METHODS.items() if method.extra]
+    assert extras == ["graph_context", "projection"]
+    for profile in ("toy", "lite", "paper"):
+        for dataset in ("voc", "context"):
+            s = Settings.make(profile=profile, dataset=dataset)
+            assert not {*extras} & {*s.methods} and not s.self_training
+            assert s.self_training_share == (25 if dataset == "voc" else 75)
+    assert Settings.make(methods="projection").methods == ("projection",)
+
+
+# ---- graph context ------------------------------------------------------------------------------
+
+
+def test_on_a_checkerboard_two_nodes_touch_and_a_uniform_map_is_one_node():
+    graph = graph_of(np.array([[BIRD, DOG], [DOG, BIRD]]))
+    assert graph.labels.tolist() == [BIRD, DOG] and graph.first.tolist() == [0, 1]
+    assert graph.adjacency.tolist() == [[0, 1], [1, 0]]
+    assert graph_of(np.full((4, 5), COW)).adjacency.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nodes_are_connected_regions_and_edges_join_those_that_touch(seed):
+    cells = np.random.default_rng(seed).choice([0, BIRD, VOID], (9, 7), p=[0.6, 0.2, 0.2])
+    graph = graph_of(cells)
+    nodes = graph.nodes.numpy().reshape(cells.shape)
+    touching = np.zeros(graph.adjacency.shape, bool)
+    joined = np.eye(cells.size, dtype=bool)  # cells of one label that touch
+    places = list(np.ndindex(cells.shape))
+    for a, p in enumerate(places):
+        for b, q in enumerate(places):
+            if max(abs(p[0] - q[0]), abs(p[1] - q[1])) == 1:
+                joined[a, b] = cells[p] == cells[q]
+                touching[nodes[p], nodes[q]] |= nodes[p] != nodes[q]
+    reached = np.linalg.matrix_power(joined.astype(float), cells.size) > 0
+    flat = nodes.ravel()
+    assert np.array_equal(reached, flat[:, None] == flat)
+    assert np.array_equal(graph.adjacency.numpy(), touching)
+    assert torch.equal(graph.adjacency, graph.adjacency.T)
+    assert not graph.adjacency.diagonal().any()
+    for node, (label, first) in enumerate(zip(graph.labels.tolist(), graph.first.tolist())):
+        assert first == np.flatnonzero(flat == node)[0] and cells.ravel()[first] == label
+
+
+def test_loops_join_each_node_to_itself_and_normalise():
+    plain = graph_of(np.array([[0, BIRD, DOG]])).adjacency
+    assert plain.tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    found = graph_of(np.array([[0, BIRD, DOG]]), loops=True).adjacency
+    degree = torch.tensor([2.0, 3.0, 2.0])
+    torch.testing.assert_close(found, (plain + torch.eye(3)) / (degree.outer(degree)).sqrt())
+
+
+def test_the_graph_generator_is_its_formula():
+    torch.manual_seed(0)
+    generator = GraphGenerator(word_dim=6, hidden=5, features=4).eval()
+    w1, b1, w2, b2 = generator.parameters()
+    assert (b1 == 0.01).all() and (b2 == 0.01).all()
+    w1, b1, w2, b2 = generator.double().parameters()
+    words, noise = torch.randn(2, 3, 6, dtype=torch.float64)
+    adjacency = torch.tensor([[0.0, 1, 1], [1, 0, 0], [1, 0, 0]], dtype=torch.float64)
+    before = adjacency @ torch.cat([words, noise], 1) @ w1.T + b1
+    hidden = torch.where(before > 0, before, 0.2 * before)
+    expected = adjacency @ hidden @ w2.T + b2
+    torch.testing.assert_close(generator(words, noise, adjacency), expected, rtol=0, atol=1e-12)
+    generator.train()
+    assert not torch.equal(generator(words, noise, adjacency), expected)  # dropout
+
+
+def graph_step(labels, **changes):
+    """A trainer after a step on label maps with features of seed 0; its losses."""
+    labels = torch.stack(labels)
+    torch.manual_seed(3)
+    t = trainer("graph_context", loss_at="feature", **changes)
+    losses = t.step(t.batch(features_of(labels), labels))
+    return t, {kind: [float(value) for value in values] for kind, values in losses.items()}
+
+
+def test_an_image_of_one_region_has_no_graph():
+    t, losses = graph_step([stripes(BIRD), stripes(VOID)])
+    fresh = trainer("graph_context")
+    assert "graph" not in losses and "nodes" not in losses
+    assert torch.equal(t.graph_generator.model[0].weight, fresh.graph_generator.model[0].weight)
+
+
+def test_the_graphs_generator_learns_from_seen_images_alone_and_is_no_part_of_the_head():
+    t, losses = graph_step([stripes(BIRD, DOG), stripes(COW, DOG)])
+    assert len(losses["graph"]) == 1 and len(losses["nodes"]) == 1
+    assert len(losses["generator"]) == 2  # of the classes, as ZS3Net's
+    t, losses = graph_step([stripes(COW, DOG)])
+    assert "graph" not in losses and len(losses["nodes"]) == 1
+    assert t.head.state_dict().keys() == trainer("zs3net").head.state_dict().keys()
+
+
+@pytest.mark.parametrize("target", ["first", "mean"])
+def test_the_target_of_a_node_is_its_first_cell_or_its_mean(target, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "zs3lib.method.graph_context.mmd", lambda x, y, **_: seen.append(x) or mmd(x, y)
+    )
+    labels = stripes(BIRD, DOG)
+    graph_step([labels], graph_target=target)
+    features = features_of(labels[None])[0]
+    first = torch.stack([features[0, 0], features[4, 0]])
+    mean = torch.stack([features[:4].flatten(0, 1).mean(0), features[4:].flatten(0, 1).mean(0)])
+    torch.testing.assert_close(seen[0], first if target == "first" else mean)
+
+
+@pytest.mark.parametrize("reduction, divisor", [("mean", 1), ("zs3net", 2)])
+def test_nodes_weigh_a_tenth_beside_the_pixels_and_void_is_no_target(
+    reduction, divisor, monkeypatch
+):
+    """ZS3Net divides the pixels' loss by the batch once more, that of the nodes never."""
+    labels = torch.stack([stripes(BIRD, VOID, DOG, BOAT), stripes(COW, VOID)])
+    features = features_of(labels)
+    choices = {"loss_at": "feature", "unseen_weight": 3.0, "classifier_loss": reduction}
+    t = trainer("graph_context", **choices)
+    made = torch.full((8, 8, 16), 0.5)
+    monkeypatch.setattr(t, "generate", lambda graph: made[0, : len(graph.labels)])
+    monkeypatch.setattr(t, "fit_graph", lambda *_: None)
+    monkeypatch.setattr(t.head, "generate_map", lambda *_: made[None])
+    before = copy.deepcopy(t.head.classifier)
+    losses = t.step(t.batch(features, labels))
+
+    def weighted(vectors, classes):
+        chosen = before(vectors).log_softmax(1)[range(len(classes)), classes]
+        weights = torch.tensor([3.0 if c == COW else 1.0 for c in classes])
+        return -(weights * chosen).sum().detach() / weights.sum()
+
+    first = torch.stack([features[0, 0, 0], features[0, 4, 0], features[0, 6, 0], made[0, 0]])
+    nodes = weighted(first, [BIRD, DOG, BOAT, COW])
+    torch.testing.assert_close(losses["nodes"][0], nodes)
+    both = torch.stack([features[0], made]).flatten(0, 2)
+    cells = labels[:, 2::4, 2::4].flatten().long()
+    pixels = weighted(both[cells != VOID], cells[cells != VOID].tolist())
+    torch.testing.assert_close(losses["classifier"][0], pixels / divisor + 0.1 * nodes)
+
+
+def test_graph_context_is_refused_where_it_is_not_for():
+    for asked in ("graph_context", "zs3net,graph_context"):
+        with pytest.raises(ZS3Error) as error:
+            Settings.make(methods=asked, dataset="voc")
+        expected = "method graph_context is for context alone: leave it out for voc"
+        assert str(error.value) == expected
+    assert Settings.make(methods="graph_context", dataset="context").methods == ("graph_context",)
+
+
+# ---- projection ---------------------------------------------------------------------------------
+
+
+def world_of(labels: torch.Tensor, features: int = 16) -> torch.Tensor:
+    """Features that are the unit words of their cells, seen through a matrix, and noise."""
+    random = torch.Generator().manual_seed(9)
+    units = nn.functional.normalize(WORDS)
+    through = torch.randn(300, features, generator=random)
+    cells = labels[:, 2::4, 2::4].long()
+    noise = torch.randn(*cells.shape, features, generator=random)
+    return units[cells.where(cells != VOID, 0)] @ through + 0.3 * noise
+
+
+def test_projection_is_the_least_squares_fit_of_unit_words_on_seen_images():
+    labels = torch.stack([stripes(BIRD, DOG), stripes(0, BOAT), stripes(COW, DOG), stripes(VOID)])
+    features = world_of(labels)
+    features[2] = 1e3  # an unseen class is in it: it may not count
+    t = trainer("projection", unseen_weight=1.0)
+    for part in (slice(0, 2), slice(2, 4)):
+        t.step(t.batch(features[part], labels[part]))
+    x = torch.cat([features[:2].flatten(0, 2), torch.ones(128, 1)], 1).double()
+    cells = labels[:2, 2::4, 2::4].flatten().long()
+    y = nn.functional.normalize(WORDS)[cells].double()
+    least = x @ torch.linalg.lstsq(x, y).solution - y
+    found = x @ t.head.projection.double() - y
+    assert found.square().sum() < 1.01 * least.square().sum()  # 1 % for the ridge
+    some = torch.randn(50, 16)
+    projected = torch.cat([some, torch.ones(50, 1)], 1) @ t.head.projection
+    cosines = nn.functional.cosine_similarity(projected[:, None], WORDS, dim=2)
+    assert torch.equal(t.head.classifier(some).argmax(1), cosines.argmax(1))
+
+
+def test_projection_names_unseen_classes_where_words_tell_how_things_look():
+    seen = torch.stack([stripes(a, b) for a, b in zip(SPLIT.seen, SPLIT.seen[1:])])
+    torch.manual_seed(0)
+    words = WORDS[list(SPLIT.seen)]
+    mixed = 0.5 * words[0] + 0.5 * words[3]  # an unseen class between two seen ones
+    t = trainer("projection", feature_dim=64)
+    t.head.words[COW] = mixed
+    t.unit = nn.functional.normalize(t.head.words)
+    units = t.unit.clone()
+    through = torch.randn(300, 64)
+    features = units[seen[:, 2::4, 2::4].long()] @ through
+    t.step(t.batch(features, seen))
+    found = t.head.classifier(units @ through).argmax(1)
+    assert found[COW] == COW
+    assert [c for c in SPLIT.seen if found[c] != c] == []
+
+
+# ---- self-training ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0, 10, 25, 100])
+def test_the_share_kept_is_that_of_the_most_confident(share):
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(5, 20, 30)
+    confidence, predicted = logits.softmax(0).max(0)
+    kept = pseudo_labels(logits, (1, 3), share=share)
+    assert kept.dtype == torch.uint8 and kept.shape == (20, 30)
+    assert {*kept.unique().tolist()} <= {1, 3, VOID}
+    for c in (1, 3):
+        own = predicted == c
+        chosen = kept == c
+        assert chosen.sum() == round(share / 100 * int(own.sum())) and not (chosen & ~own).any()
+        if 0 < share < 100:
+            assert confidence[chosen].min() >= confidence[own & ~chosen].max()
+    both = pseudo_labels(logits, (1, 3), share=share, keep_seen=True)
+    unseen = (predicted == 1) | (predicted == 3)
+    assert torch.equal(both[unseen], kept[unseen])
+    assert torch.equal(both[~unseen], predicted[~unseen].byte())
+
+
+@pytest.fixture
+def opened(settings, tmp_path):
+    def make(folder="a", **changes):
+        choices = {"k": 10, "methods": "zs3net", "self_training": True}
+        root = tmp_path / folder
+        return Run(settings(**(choices | changes)), runs_root=root, cache_root=root / "cache")
+
+    return make
+
+
+def fed(run, monkeypatch):
+    """(ids, labels) of what self-training learns from, image by image, unaugmented."""
+    found = []
+    usual = stage1.train
+
+    def look(network, source, *arguments, **options):
+        if "stage" in options:
+            data = source.data
+            found.extend((data.ids[i], data.load_mask(i)) for i in source.indices)
+        return usual(network, source, *arguments, **options)
+
+    monkeypatch.setattr(stage1, "train", look)
+    run.train_backbone()
+    run.train_heads()
+    return dict(found)
+
+
+@pytest.mark.parametrize("dataset", ["voc", "context"])
+def test_no_true_unseen_label_reaches_the_loss(opened, monkeypatch, dataset):
+    """With a share of 0 what is left is stage 1's data, and void in place of the other images."""
+    run = opened(dataset=dataset, self_training_share=0)
+    labels = fed(run, monkeypatch)
+    assert list(labels) == run.train.ids
+    for i, (name, found) in enumerate(labels.items()):
+        true = run.train.load_mask(i)
+        expected = true if i in run.seen_images else np.full_like(true, VOID)
+        assert np.array_equal(found, expected), name
+
+
+def test_what_the_method_predicts_is_learned_by_the_whole_network(opened, monkeypatch, same):
+    run = opened(self_training_share=50, frozen_blocks=0)
+    logits = torch.randn(21, generator=torch.Generator().manual_seed(0))
+    logits[COW] = 9.0  # a head that calls everything a cow
+
+    def cows(self, features):
+        return logits.expand(*features.shape[:-1], 21)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zs3lib.transductive.pixel_logits", _answering(cows))
+        labels = fed(run, monkeypatch)
+    for i, found in enumerate(labels.values()):
+        if i not in run.seen_images:
+            assert {*np.unique(found)} == {COW, VOID}
+            assert (found == COW).sum() == round(0.5 * found.size)
+    (row,) = run.self_trained
+    trained = run.self_trained[row].state_dict()
+    frozen = run.model.state_dict()
+    assert row == "zs3net+self_training"
+    changed = {
+        name.split(".")[0] for name in frozen if not torch.equal(trained[name], frozen[name])
+    }
+    assert {"aspp", "decoder", "classifier", "backbone"} == changed
+
+
+def _answering(classifier):
+    """`pixel_logits` with such a classifier for every method."""
+
+    def logits(network, classifiers, image, size, settings):
+        for name in classifiers:
+            yield name, classifier(None, torch.empty(*size, 1)).permute(2, 0, 1)
+
+    return logits
+
+
+def test_it_starts_from_the_frozen_network_and_the_methods_classifier(opened, same):
+    run = opened()
+    head = Head(words=torch.from_numpy(run.words), features=run.settings.feature_dim)
+    network = whole_network(run.model, head.classifier, run.settings)
+    before = run.model.state_dict()
+    copied = network.state_dict()
+    rest = [name for name in before if not name.startswith("classifier.")]
+    assert all(torch.equal(copied[name], before[name]) for name in rest)
+    features = torch.randn(1, run.settings.feature_dim, 2, 2)
+    expected = head.classifier(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(network.classifier(features), expected)
+    assert all(p.requires_grad for p in network.parameters())
+
+
+def test_a_self_trained_row_is_called_transductive_and_stands_in_the_record(opened):
+    run = opened()
+    run.train_backbone()
+    run.train_heads()
+    with torch.no_grad():  # as if it had learned to call everything a cow
+        run.self_trained["zs3net+self_training"].classifier.bias[COW] = 1e3
+    run.evaluate()
+    record = json.loads(run.save().read_text())
+    assert list(record["methods"]) == ["zs3net", "zs3net+self_training"]
+    row = record["methods"]["zs3net+self_training"]
+    assert row["title"] == "ZS3Net + self-training (extra, transductive)"
+    confusion = np.array(row["confusion"])
+    assert confusion.sum() == confusion[:, COW].sum() > 0
+    others = np.array(record["methods"]["zs3net"]["confusion"])
+    assert others[:, COW].sum() < others.sum()
+    assert len(record["history"]["zs3net+self_training"]["loss"]) == 1
+    assert not list((run.cache_root).glob("*/zs3net/*.png"))  # the predicted label maps are gone
+    assert list(open_run(run.folder, methods=["zs3net"]).heads) == ["zs3net"]
+
+
+def test_a_broken_self_training_goes_on_to_the_same_bits(opened, same, monkeypatch):
+    def networks(run):
+        run.train_backbone()
+        run.train_heads()
+        return run.self_trained["zs3net+self_training"].state_dict()
+
+    changes = {"stage1_epochs": 3}
+    expected = networks(opened("straight", **changes))
+    save = storage.save
+    calls = []
+
+    def fail_at_the_second(path, content):
+        if path.name == "self_training.pt":
+            calls.append(path)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+        save(path, content)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(storage, "save", fail_at_the_second)
+        networks(opened("broken", **changes))
+    again = opened("broken", **changes)
+    assert same(networks(again), expected) and again.interrupted
+
+
+def test_self_training_is_refused_where_unseen_images_are_kept_out():
+    with pytest.raises(ZS3Error, match="self_training learns from images that show unseen") as e:
+        Settings.make(self_training=True, protocol="strict")
+    assert "\n" not in str(e.value)
+
+
+# ---- Table IV -----------------------------------------------------------------------------------
+
+ROWS = {"zs3net": 21.0, "ours": 22.0, "graph_context": 23.0, "zs3net+self_training": 24.0}
+
+
+def record(dataset="context", k=2, seed=0, rows=ROWS, protocol="paper") -> dict:
+    def result(name, value):
+        metrics = dict.fromkeys(paper.METRICS, value + seed)
+        return {"title": methods.title(name), "metrics": metrics}
+
+    results = {name: result(name, value) for name, value in rows.items()}
+    row = {"dataset": dataset, "k": k, "seed": seed, "protocol": protocol, "profile": "toy"}
+    return row | {"methods": results}
+
+
+def test_table_iv_has_extras_beside_zs3net_and_ours_and_says_what_each_may_see(tmp_path):
+    plain = record("voc", 10, rows={"zs3net": 1.0, "ours": 2.0})
+    files = extras.write([plain, record(), record(seed=1)], tmp_path, "toy")
+    names = [file.name for file in files]
+    assert names == ["extras.md", "extras.csv", "extras.tex", "extras.txt"]
+    lines = [line for line in files[0].read_text().splitlines() if "Pascal-Context | 2" in line]
+    cells = [[cell.strip() for cell in line.split("|")[3:-1]] for line in lines]
+    assert [row[0] for row in cells] == [methods.title(name) for name in ROWS]
+    assert [row[3] for row in cells] == [  # unseen mIoU
+        "21.5 ± 0.7 (21.6)",
+        "22.5 ± 0.7 (21.2)",
+        "23.5 ± 0.7 (30.0)",
+        "24.5 ± 0.7 (55.5)",
+    ]
+    printed = ["this paper", "this paper", "ZS3Net's paper", "ZS3Net's paper"]
+    assert [row[-1] for row in cells] == printed
+    assert ["transductive" in row[1] for row in cells] == [False, False, False, True]
+    for file in files:
+        assert "Pascal-VOC" not in file.read_text().replace("Real VOC", "")
+        assert file.suffix == ".csv" or "extra" in file.read_text()
+
+
+def test_what_a_method_may_see():
+    assert extras.may_see("projection", "paper") == "those without unseen classes"
+    assert extras.may_see("zs3net", "paper") == extras.may_see("graph_context", "paper")
+    assert extras.may_see("zs3net", "paper").startswith("all; those with unseen classes")
+    assert extras.may_see("zs3net", "strict").startswith("those without unseen classes")
+    assert extras.may_see("ours+self_training", "paper").endswith(
+        "pictures with unseen classes too"
+    )
+
+
+def test_extras_stand_in_no_other_table_and_are_never_the_best(tmp_path):
+    runs = [record(), record("voc", 2, rows=ROWS | {"projection": 99.0})]
+    for which in ("I", "II"):
+        assert list(paper.models(which, runs)) == ["zs3net", "ours"]
+    assert set(paper.hiou_frame(runs)["model"]) == {"ZS3Net", "Ours"}
+    shown = tables.rows(runs[1]["methods"])
+    assert "Projection (extra)" in shown.to_string()
+    style = shown.to_html().partition("</style>")[0]
+    assert {*re.findall(r"row(\d+)_col", style)} == {"1"}  # Ours is in bold
+    assert extras.write([record(rows={"ours": 1.0})], tmp_path, "toy") == []
+
+
+# ---- new classes by projection ------------------------------------------------------------------
+
+
+def test_projection_takes_a_new_class_without_any_fitting():
+    """As if the class had been known in training: there, too, no image shows it."""
+    labels = torch.stack([stripes(BIRD, DOG), stripes(0, BOAT)])
+    t = trainer("projection")
+    t.step(t.batch(features_of(labels), labels))
+    others = [c for c in range(21) if c != COW]
+    whole = t.head.classifier
+    head = copy.deepcopy(t.head)
+    head.words = head.words[others]
+    head.classifier = nn.Linear(16, 20)
+    head.classifier.load_state_dict({"weight": whole.weight[others], "bias": whole.bias[others]})
+    classifier, losses = fit(head, 3 * WORDS[COW][None], weight=1.0)  # the length says nothing
+    torch.testing.assert_close(classifier.weight, whole.weight[[*others, COW]])
+    torch.testing.assert_close(classifier.bias, whole.bias[[*others, COW]])
+    assert losses == [] and not classifier.weight.requires_grad
+
+
+def test_a_finished_run_knows_its_projection(opened):
+    run = opened(methods="projection", self_training=False)
+    run.train_backbone()
+    run.train_heads()
+    run.evaluate()
+    run.save()
+    head = open_run(run.folder, methods=["projection"]).heads["projection"]
+    assert torch.equal(head.projection, run.heads["projection"].projection)
+    segmenter = add_classes(run.folder, "zebra", method="projection")
+    torch.testing.assert_close(segmenter.classifier.weight[:21], head.classifier.weight)
+    picture = run.val.load(0)[0]
+    found = segmenter.predict(picture)
+    assert found.names[-1] == "zebra" and found.labels.shape == picture.size[::-1]

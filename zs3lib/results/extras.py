@@ -1,0 +1,108 @@
+"""Table IV: the systems beside the paper's tables, with ZS3Net and Ours, by what each may see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..classes import DATASETS
+from ..method.methods import METHODS, SELF_TRAINED, is_extra, title
+from ..storage import RESOURCES, write_texts
+from . import paper, records
+from .tables import bullets, markdown
+
+METRICS = ("seen_miou", "unseen_miou", "overall_miou", "hiou")
+ABOUT = (
+    "Percent. Each cell: measured (published). Published are, of ZS3Net and Ours, this paper's "
+    "numbers; of the extras those of ZS3Net's paper, as far as they are at hand. Extras stand in "
+    "no other table: they are beside the paper, and rows that may see different things cannot be "
+    "compared as methods."
+)
+SEEN_ONLY = "those without unseen classes"
+LAYOUTS = {
+    "paper": "all; those with unseen classes as layouts of generated features",
+    "strict": f"{SEEN_ONLY}, some relabelled as layouts",
+}
+PICTURES = "; transductive: pictures with unseen classes too"
+
+
+def chosen(runs: list[dict]) -> list[dict]:
+    """The runs that hold an extra."""
+    return [run for run in runs if any(map(is_extra, run["methods"]))]
+
+
+def may_see(method: str, protocol: str) -> str:
+    """What of the training images the rows of a method, or of its self-training, learn from."""
+    name, after, _ = method.partition(SELF_TRAINED)
+    generates = name not in METHODS or METHODS[name].generates
+    return (LAYOUTS[protocol] if generates else SEEN_ONLY) + PICTURES * bool(after)
+
+
+def published() -> pd.DataFrame:
+    """Numbers in print, rows (dataset, k, method), columns METRICS, percent; NaN: not at hand."""
+    own = pd.read_csv(RESOURCES / "published_extras.csv").assign(source="ZS3Net's paper")
+    printed = paper.published().query("table in ('I', 'II')")
+    printed = printed.assign(method=printed["model"].str.lower(), source="this paper")
+    both = pd.concat([own, printed]).set_index(["dataset", "k", "method"])
+    return both.reindex(columns=[*METRICS, "source"])
+
+
+def frame(runs: list[dict]) -> pd.DataFrame:
+    """Measured beside published, percent: one row a (dataset, k, method) of runs with an extra.
+
+    Columns: dataset, k, method, model, label_maps, seeds; each of METRICS with its "_std" over
+    seeds and its "_published"; source, whose numbers the published are.
+    """
+    lines = []
+    for run in chosen(runs):
+        row = {"dataset": run["dataset"], "k": run["k"]}
+        for method, result in run["methods"].items():
+            if method in ("zs3net", "ours") or is_extra(method):
+                sees = may_see(method, run["protocol"])
+                names = {"method": method, "model": title(method), "label_maps": sees}
+                lines.append(row | names | {m: result["metrics"][m] for m in METRICS})
+    keys = ["dataset", "k", "method"]
+    scores = pd.DataFrame(lines, columns=[*keys, "model", "label_maps", *METRICS])
+    groups = scores.groupby([*keys, "model", "label_maps"], sort=False)[list(METRICS)]
+    found = groups.mean().assign(seeds=groups.size()).join(groups.std().add_suffix("_std"))
+    found = found.reset_index(["model", "label_maps"])
+    printed = published().rename(columns={metric: f"{metric}_published" for metric in METRICS})
+    return found.join(printed).reset_index()
+
+
+def cells(found: pd.DataFrame) -> pd.DataFrame:
+    """The texts of `frame`, for a reader."""
+    table = pd.DataFrame()
+    table["Dataset"] = [DATASETS[name].title for name in found["dataset"]]
+    table["K"] = found["k"].astype(str)
+    table["Model"] = found["model"]
+    table["Label maps that it may see"] = found["label_maps"]
+    for metric, head in zip(METRICS, map(paper.head, METRICS)):
+        columns = [metric, f"{metric}_std", f"{metric}_published"]
+        table[head] = [_cell(*values) for values in found[columns].values]
+    table["Published by"] = found["source"].fillna("-")
+    return table
+
+
+def _cell(mean: float, std: float, printed: float) -> str:
+    spread = "" if pd.isna(std) else f" ± {std:.1f}"
+    return f"{mean:.1f}{spread} ({'-' if pd.isna(printed) else f'{printed:.1f}'})"
+
+
+def write(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
+    """Write `<out>/<profile>/extras.{md,csv,tex,txt}` of the runs with an extra; [] without one."""
+    found = frame(runs)
+    if found.empty:
+        return []
+    shown = cells(found)
+    heading = f"Table IV. Beside the paper's tables (extras), profile {profile}"
+    notes = [records.SETTING[profile], ABOUT]
+    tex = shown.replace("±", r"$\\pm$", regex=True).style.hide(axis="index")
+    texts = {
+        "extras.md": f"# {heading}\n\n{markdown(shown)}\n\n{bullets(notes)}\n",
+        "extras.csv": found.round(4).to_csv(index=False),
+        "extras.tex": tex.to_latex(caption=heading, hrules=True, environment="table*"),
+        "extras.txt": "\n\n".join([heading, shown.to_string(index=False), *notes]) + "\n",
+    }
+    return write_texts(Path(out, profile), texts)
