@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..classes import DATASETS
-from ..method.methods import METHODS, SELF_TRAINED, is_extra, title
+from ..method.methods import METHODS, SELF_TRAINED, is_extra
 from ..storage import RESOURCES, write_texts
 from . import paper, records
 from .tables import bullets, markdown
@@ -15,9 +15,10 @@ from .tables import bullets, markdown
 METRICS = ("seen_miou", "unseen_miou", "overall_miou", "hiou")
 ABOUT = (
     "Percent. Each cell: measured (published). Published are, of ZS3Net and Ours, this paper's "
-    "numbers; of the extras those of ZS3Net's paper, as far as they are at hand. Extras stand in "
-    "no other table: they are beside the paper, and rows that may see different things cannot be "
-    "compared as methods."
+    "numbers; of the extras those of ZS3Net's paper, as far as they are at hand, on Context with "
+    "ZS3Net's list of unseen classes, another one from K = 4 on. Extras stand in no other table: "
+    "they are beside the paper, and rows that may see different things cannot be compared as "
+    "methods."
 )
 SEEN_ONLY = "those without unseen classes"
 LAYOUTS = {
@@ -54,17 +55,13 @@ def frame(runs: list[dict]) -> pd.DataFrame:
     Columns: dataset, k, method, model, label_maps, seeds; each of METRICS with its "_std" over
     seeds and its "_published"; source, whose numbers the published are.
     """
-    lines = []
-    for run in chosen(runs):
-        row = {"dataset": run["dataset"], "k": run["k"]}
-        for method, result in run["methods"].items():
-            if method in ("zs3net", "ours") or is_extra(method):
-                sees = may_see(method, run["protocol"])
-                names = {"method": method, "model": title(method), "label_maps": sees}
-                lines.append(row | names | {m: result["metrics"][m] for m in METRICS})
-    keys = ["dataset", "k", "method"]
-    scores = pd.DataFrame(lines, columns=[*keys, "model", "label_maps", *METRICS])
-    groups = scores.groupby([*keys, "model", "label_maps"], sort=False)[list(METRICS)]
+    scores = paper.frame(chosen(runs))
+    methods = scores["method"]
+    scores = scores[methods.isin(["zs3net", "ours"]) | methods.map(is_extra)]
+    sees = [may_see(*row) for row in scores[["method", "protocol"]].values]
+    scores = scores.assign(model=scores["model"] + scores["unseen_list"], label_maps=sees)
+    keys = ["dataset", "k", "method", "model", "label_maps"]
+    groups = scores.groupby(keys, sort=False)[list(METRICS)]
     found = groups.mean().assign(seeds=groups.size()).join(groups.std().add_suffix("_std"))
     found = found.reset_index(["model", "label_maps"])
     printed = published().rename(columns={metric: f"{metric}_published" for metric in METRICS})
