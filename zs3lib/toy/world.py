@@ -126,7 +126,7 @@ def ensure(
         _write_texts(fresh, seed, train, val)
         write = partial(_write_pictures, fresh, seed, short_side)
         bar = {"desc": "toy world", "unit": "pair", "disable": not progress}
-        process_map(write, range(train + val), max_workers=max(1, workers), chunksize=8, **bar)
+        process_map(write, range(train + val), max_workers=max(1, workers), chunksize=1, **bar)
         (fresh / "world.json").write_text(json.dumps(made, indent=1) + "\n")
         if root.exists():
             root.rename(Path(scratch, "old"))  # an old world moves off: no rename replaces it
