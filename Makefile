@@ -9,6 +9,7 @@ LISTS    ?= $(if $(filter paper,$(PROFILE)),paper zs3net,paper)# of Context's un
 PARAMS   ?=# of every training, as papermill takes them: PARAMS="-p data_root /data -p device cpu"
 CORES    := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 JOBS     ?= $(CORES)
+LAUNCH   ?=# goes before every training: a scheduler, another machine, a container (README)
 ifeq ($(shell expr "$(JOBS)" : '[1-9][0-9]*$$'),0)
 $(error JOBS="$(JOBS)": give a whole number from 1 on)
 endif
@@ -23,6 +24,7 @@ help:  ## list the targets
 	@echo '  settings: PROFILE=toy|lite|paper  DATASETS="voc context"  K="2 4 6 8 10"  SEED="0"'
 	@echo '            LISTS="paper zs3net" of the unseen classes of Context'
 	@echo '            PARAMS="-p name value ..."  JOBS=runs at a time'
+	@echo '            LAUNCH="srun --gres=gpu:1 -c8" -j 20: trainings go to the machines of a cluster'
 
 # ---- environment: the active conda environment (other than base), or .venv built with uv ---------
 ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
@@ -72,6 +74,8 @@ EXPLORE := $(wildcard zs3lib/explore/*.py zs3lib/plots/*.py)
 ATONCE  := $(words $(wordlist 1,$(JOBS),$(or $(RECORDS),none)))
 ZS3     := OMP_NUM_THREADS=$(shell echo $$(($(CORES) > $(ATONCE) ? $(CORES) / $(ATONCE) : 1))) \
            $(PYTHON) -m zs3lib
+# Elsewhere this machine's cores say nothing: whoever launches a training says how many it has.
+TRAIN   := $(if $(LAUNCH),$(LAUNCH) $(PYTHON) -m zs3lib,$(ZS3))
 
 valid: setup# every word of the command is looked at before anything starts
 	@$(ZS3) check --profile "$(PROFILE)" --datasets "$(DATASETS)" --ks "$(K)" \
@@ -83,7 +87,7 @@ data/toy/ready: $(wildcard zs3lib/toy/*.py) zs3lib/resources/toy_words.ini | val
 
 $(sort $(RECORDS) $(STRICT) $(SHOWN)): %/metrics.json: \
   notebooks/train.ipynb $(METHOD) $(DATA) | valid
-	@$(ZS3) run $(@D) $(PARAMS)
+	@$(TRAIN) run $(@D) $(PARAMS)
 $(STRICT): %-strict/metrics.json: | %/metrics.json
 
 # Tables and report change when other runs are asked for, even where no run is newer.

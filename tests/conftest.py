@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny import EPOCHS, TINY
 
 from zs3lib import Run, storage
@@ -14,6 +21,7 @@ from zs3lib.settings import Settings
 from zs3lib.toy import world as toy
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser):
@@ -81,6 +89,65 @@ def trained(settings, tmp_path_factory) -> Path:
     run.evaluate()
     run.save(keep_cache=True)
     return root
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the checkout, set up, whose toy data is there; its .venv is this interpreter's."""
+    copy = tmp_path_factory.mktemp("a checkout")
+    for part in ("zs3lib", "notebooks"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
+    (copy / "data" / "toy").mkdir(parents=True)
+    (copy / "data" / "toy" / "ready").touch()
+    (copy / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if path.name != ".zs3lib-installed":
+            (copy / ".venv" / path.name).symlink_to(path)
+    (copy / ".venv" / ".zs3lib-installed").write_text(f"{copy}\n")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def make(checkout):
+    """Run make in the copy, or in another folder, in a plain environment and `env`.
+
+    Once a file `interrupt` is there, `how` is called, which is Ctrl-C.
+    """
+    own = "MAKEFLAGS MAKELEVEL CONDA_DEFAULT_ENV OMP_NUM_THREADS PYTHONPATH PROFILE K SEED LAUNCH"
+    plain = {name: value for name, value in os.environ.items() if name not in own.split()}
+
+    def ctrl_c(process: subprocess.Popen) -> None:
+        os.killpg(process.pid, signal.SIGINT)  # as in a terminal
+
+    def run(*words: str, interrupt: str = "", how=ctrl_c, folder: Path = checkout, env=None):
+        process = subprocess.Popen(
+            [shutil.which("make"), *words],
+            cwd=folder,
+            env=plain | (env or {}),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            # Tests in the background are deaf to Ctrl-C, and so would be what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        if interrupt:
+            while process.poll() is None and not list(checkout.glob(interrupt)):
+                time.sleep(0.01)
+            how(process)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_params(places) -> str:
+    """The word of make's command that makes every training tiny."""
+    given = yaml.safe_dump({"options": TINY} | EPOCHS | places, default_flow_style=True, width=9999)
+    return f"PARAMS=-y '{given.strip()}'"
 
 
 @pytest.fixture(scope="session")

@@ -6,63 +6,12 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-import yaml
-from tiny import EPOCHS, TINY
 
 ROOT = Path(__file__).parents[1]
-OWN = "MAKEFLAGS MAKELEVEL CONDA_DEFAULT_ENV OMP_NUM_THREADS PYTHONPATH PROFILE K SEED".split()
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in OWN}
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Path:
-    """A copy of the checkout, set up, whose toy data is there; its .venv is this interpreter's."""
-    copy = tmp_path_factory.mktemp("a checkout")
-    for part in ("zs3lib", "notebooks"):
-        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, copy)
-    (copy / "data" / "toy").mkdir(parents=True)
-    (copy / "data" / "toy" / "ready").touch()
-    (copy / ".venv").mkdir()
-    for path in Path(sys.prefix).iterdir():
-        if path.name != ".zs3lib-installed":
-            (copy / ".venv" / path.name).symlink_to(path)
-    (copy / ".venv" / ".zs3lib-installed").write_text(f"{copy}\n")
-    return copy
-
-
-@pytest.fixture(scope="module")
-def make(checkout):
-    """Run make in the copy, or in another folder; Ctrl-C once a file is there."""
-
-    def run(*words: str, interrupt: str = "", folder: Path = checkout, env=ENVIRONMENT):
-        process = subprocess.Popen(
-            [shutil.which("make"), *words],
-            cwd=folder,
-            env=env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            # Tests in the background are deaf to Ctrl-C, and so would be what they start.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        if interrupt:
-            while process.poll() is None and not list(checkout.glob(interrupt)):
-                time.sleep(0.01)
-            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
-        output, errors = process.communicate()
-        return subprocess.CompletedProcess(words, process.returncode, output, errors)
-
-    return run
 
 
 def told(done: subprocess.CompletedProcess) -> list[str]:
@@ -77,9 +26,8 @@ def products(checkout: Path) -> dict[str, int]:
     return {str(p.relative_to(checkout)): p.stat().st_mtime_ns for p in files}
 
 
-def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, make, places):
-    given = yaml.safe_dump({"options": TINY} | EPOCHS | places, default_flow_style=True, width=9999)
-    tiny = ["DATASETS=voc", "K=10", f"PARAMS=-y '{given.strip()}'"]
+def test_make_tables_builds_then_does_nothing_then_only_what_changed(checkout, make, tiny_params):
+    tiny = ["DATASETS=voc", "K=10", tiny_params]
     stopped = make("tables", *tiny, interrupt="runs/toy/backbones/*/*.pt")
     assert stopped.returncode != 0 and "Traceback" not in stopped.stderr
     assert "interrupted; saved: stage 1" in stopped.stderr
@@ -173,7 +121,7 @@ def test_help_lists_every_target(make):
 def test_what_is_set_up_stays_and_a_moved_checkout_is_set_up_anew(checkout, make, tmp_path):
     tools = {str(Path(shutil.which(name)).parent) for name in ("make", "sh", "grep", "nproc")}
     path = ":".join(folder for folder in tools if not Path(folder, "uv").exists())
-    done = make("-n", "setup", env=ENVIRONMENT | {"PATH": path})
+    done = make("-n", "setup", env={"PATH": path})
     assert done.returncode == 0 and "nstall" not in done.stdout, done.stdout + done.stderr
     moved = tmp_path / "moved"
     shutil.copytree(checkout, moved, symlinks=True)
@@ -188,7 +136,7 @@ def test_a_conda_prefix_with_a_space_is_quoted_and_set_up_once(make, tmp_path):
     python.chmod(0o755)
     conda = {"CONDA_PREFIX": str(tmp_path / "my conda"), "CONDA_DEFAULT_ENV": "zs3"}
     for _ in range(2):
-        done = make("lab", env=ENVIRONMENT | conda)
+        done = make("lab", env=conda)
         assert done.returncode == 0, done.stderr
     called = python.with_name("python.log").read_text().splitlines()
     assert called[0] == "-m pip install -q -e .[test]" and called[1].startswith("-m jupyter lab ")
@@ -237,3 +185,35 @@ def test_params_reach_every_training_and_a_run_has_its_share_of_the_cores(make):
     runs = [line for line in lines.splitlines() if " -m zs3lib run runs/" in line]
     assert len(runs) == 10 and all(line.endswith("-p device cpu -f my.yml") for line in runs)
     assert runs[0].startswith(f"OMP_NUM_THREADS={len(os.sched_getaffinity(0))} ")
+
+
+# ---- on other machines --------------------------------------------------------------------------
+
+
+def test_launch_goes_before_every_training_and_before_nothing_else(make):
+    launch = ("LAUNCH=srun --gres=gpu:1 -c8", "PROFILE=lite")
+    for target, count in {"tables": 10, "protocol": 2}.items():
+        lines = make("-n", target, "-j", "20", *launch).stdout.splitlines()
+        sent = [line for line in lines if line.startswith("srun --gres=gpu:1 -c8 ")]
+        assert len(sent) == count and not any("OMP_NUM_THREADS" in line for line in sent)
+        assert sent == [line for line in lines if " -m zs3lib run runs/" in line]
+        here = [line for line in lines if " -m zs3lib " in line and line not in sent]
+        assert here and all(line.startswith("OMP_NUM_THREADS=") for line in here)
+
+
+@pytest.mark.parametrize("asked", ["-j20", "JOBS=20"])
+def test_as_many_trainings_are_launched_at_a_time_as_asked(make, tmp_path, asked):
+    """Each waits for the twentieth, however many cores this machine has."""
+    launcher = tmp_path / "launch"
+    launcher.write_text(
+        'cd "$(dirname "$0")"; folder=$(echo "$*" | grep -o "runs/[^ ]*")\n'
+        'touch "here-$(basename "$folder")"\n'
+        "for second in $(seq 100); do\n"
+        "  [ $(ls | grep -c here-) -lt 20 ] || exit 1\n"  # no record is made: make stops
+        "  sleep 0.2\n"
+        "done\n"
+    )
+    words = ("DATASETS=voc context", "PROFILE=lite", "SEED=0 1")
+    failed = make("tables", asked, *words, f"LAUNCH=sh {launcher}")
+    assert failed.returncode != 0
+    assert len(list(tmp_path.glob("here-*"))) == 20

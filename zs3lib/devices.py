@@ -1,23 +1,31 @@
-"""Which device to run on, and one run at a time on a GPU."""
+"""Which device to run on, and one run at a time on each GPU."""
 
 from __future__ import annotations
 
 import getpass
+import os
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 
 from .errors import ZS3Error
-from .storage import acquired
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name; "auto" is a GPU when there is one. Raises ZS3Error for none."""
+    """The device of a name; "auto" is a GPU when there is one. Raises ZS3Error for none.
+
+    "cuda" is any of several GPUs: `alone_on` chooses, and until then no memory is taken on one.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and len(_candidates(torch.device(name))) > 1:
+        return torch.device(name)
     try:
         return torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -32,15 +40,53 @@ def describe(chosen: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def alone_on(chosen: torch.device) -> AbstractContextManager:
-    """Compute on this GPU alone: another run (make -j starts several) waits for it, and says so.
+@contextmanager
+def alone_on(chosen: torch.device) -> Iterator[torch.device]:
+    """Compute on this GPU alone, or on the first that is free of several; which one that is.
 
-    On a CPU nothing waits: there `make` shares out the threads.
+    Another run of this user (make -j starts several) takes another GPU or, where none is free,
+    waits for one and says so. On a CPU nothing waits: there `make` shares out the threads.
     """
     if chosen.type == "cpu":
-        return nullcontext()
-    name = str(chosen).replace(":", "-")
-    if chosen.type == "cuda":  # the GPU itself, whatever number CUDA_VISIBLE_DEVICES gives it
-        name = str(getattr(torch.cuda.get_device_properties(chosen), "uuid", chosen.index))
-    lock = FileLock(Path(tempfile.gettempdir(), f"zs3lib-{getpass.getuser()}-{name}.lock"))
-    return acquired(lock, f"another run computes on {chosen}")
+        yield chosen
+        return
+    folder = tempfile.gettempdir()  # of this machine, as its GPUs are
+    prefix = f"zs3lib-{getpass.getuser()}"
+    locks = {
+        device: FileLock(Path(folder, f"{prefix}-{_identity(device)}.lock"))
+        for device in _candidates(chosen)
+    }
+    device, lock = _first_free(locks)
+    with lock:
+        if device != chosen:
+            device = device_of(str(device))  # which tells of one that cannot be used
+            torch.cuda.set_device(device)
+        yield device
+
+
+def _candidates(chosen: torch.device) -> list[torch.device]:
+    """The GPUs that are meant: a "cuda" without a number is any, but the own one in torchrun."""
+    if chosen.type != "cuda" or chosen.index is not None or "LOCAL_RANK" in os.environ:
+        return [chosen]
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def _identity(device: torch.device) -> str:
+    """A name of the GPU itself, whatever number CUDA_VISIBLE_DEVICES gives it."""
+    if device.type != "cuda":
+        return str(device).replace(":", "-")
+    return str(getattr(torch.cuda.get_device_properties(device), "uuid", device.index))
+
+
+def _first_free(locks: Mapping[torch.device, BaseFileLock]) -> tuple[torch.device, Any]:
+    """The first device that no other process holds, and its lock for `with`; waits for one."""
+    told = False
+    while True:
+        for device, lock in locks.items():
+            with suppress(Timeout):
+                return device, lock.acquire(blocking=False)
+        if not told:
+            names = ", ".join(map(str, locks))
+            print(f"another run computes on {names}: waiting for a free GPU", flush=True)
+            told = True
+        time.sleep(1)

@@ -139,8 +139,8 @@ class Run:
     def _working_in(self, folder: Path) -> Iterator[None]:
         """Work in a folder alone; at Ctrl-C say in one line what is saved and how to go on."""
         try:
-            first = parallel.ranks()[0] == 0
-            with locked(folder) if first else nullcontext(), alone_on(self.device):
+            lock = locked(folder) if parallel.ranks()[0] == 0 else nullcontext()
+            with lock, alone_on(self.device) as self.device:  # chosen once, then kept
                 parallel.wait()  # what was there before the lock is the same to all
                 yield
         except KeyboardInterrupt:

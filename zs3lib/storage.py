@@ -77,6 +77,9 @@ def acquired(lock: BaseFileLock, busy: str) -> Any:
 def locked(folder: Path) -> Iterator[None]:
     """Work in `folder` alone; what a killed process left half-written there is removed first.
 
+    Machines that share the folder exclude each other where its file system has flock: NFS with
+    lockd (Linux 2.6.12 or newer), Lustre mounted with `-o flock`. A rename is atomic on these too.
+
     Raises ZS3Error where the folder cannot be made.
     """
     with told(folder):
