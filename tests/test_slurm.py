@@ -119,6 +119,7 @@ def numbers(path: Path) -> dict:
     return {name: record[name] for name in ("settings", "methods", "history", "keys", "inputs")}
 
 
+@pytest.mark.timeout(1800)  # nine trainings and a figure
 def test_a_grid_on_two_nodes_is_what_one_machine_makes(
     slurm, checkout, make, tiny_params, settings, tmp_path
 ):
