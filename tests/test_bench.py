@@ -98,7 +98,8 @@ def test_a_step_of_more_objects_asks_for_more_operations_and_compiled_for_fewer(
     assert few[1].operations + few[1].compiled < few[0].operations / 2
     recursing = estimate.step_cost(settings, 21, 2, ("ours",), True)
     assert recursing[0].operations > few[0].operations
-    assert recursing[1].steps > few[1].steps == 12  # three classes in each of four seen images
+    seen = settings.batch_size // 2  # images, with three classes each
+    assert recursing[1].steps > few[1].steps == 3 * seen
 
 
 def test_the_slower_of_host_and_gpu_counts():

@@ -34,7 +34,7 @@ def test_python_m_zs3lib_lists_every_command(words, capsys):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 0
-    listed = re.findall(r"^    ([a-z-]+)(?:\s|$)", capsys.readouterr().out, re.M)
+    listed = re.findall(r"^    ([a-z0-9-]+)(?:\s|$)", capsys.readouterr().out, re.M)
     assert listed == list(COMMANDS)
 
 

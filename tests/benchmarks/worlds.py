@@ -65,7 +65,7 @@ class MadeUp(SegmentationData):
         self.names = DATASETS["made_up"].classes
         source = Path(root, "count.txt")
         pictures = [Path(root, f"{i % FILES}.jpg") for i in range(int(source.read_text()))]
-        files = [(f"made_up_{i}", p, p.with_suffix(".png")) for i, p in enumerate(pictures)]
+        files = [(f"{part}_{i}", p, p.with_suffix(".png")) for i, p in enumerate(pictures)]
         super().__init__(files, source)
 
 
