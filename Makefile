@@ -10,7 +10,7 @@ PARAMS   ?=# of every training, as papermill takes them: PARAMS="-p data_root /d
 CORES    := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 JOBS     ?= $(CORES)
 LAUNCH   ?=# goes before every training: a scheduler, another machine, a container (README)
-ifeq ($(shell expr "$(JOBS)" : '[1-9][0-9]*$$'),0)
+ifneq ($(shell test "$(JOBS)" -gt 0 2>&1 || echo wrong),)
 $(error JOBS="$(JOBS)": give a whole number from 1 on)
 endif
 MAKEFLAGS += -rj$(JOBS)

@@ -58,6 +58,7 @@ def trainers(**changes) -> dict[str, Trainer]:
     return {
         name: Trainer(method, WORDS, SPLIT, settings, steps=10, device=GPU)
         for name, method in METHODS.items()
+        if not method.extra  # those have trainers of their own, which may wait once a batch
     }
 
 
