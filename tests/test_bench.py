@@ -10,12 +10,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from zs3lib.classes import DATASETS
 from zs3lib.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 bench, estimate, scaling, shown, worlds = map(
     importlib.import_module, ("bench", "estimate", "scaling", "shown", "worlds")
 )
+
+
+@pytest.fixture(autouse=True)
+def no_dataset_stays():
+    """Datasets that are made up are not there for other tests."""
+    yield
+    DATASETS.pop("made_up", None)
 
 
 def cells(text: str) -> list[list[str]]:
