@@ -30,7 +30,7 @@ from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import OFFSETS, operating_point, scores
 from zs3lib.method.stage2 import Trainer
 from zs3lib.results.paper import published
-from zs3lib.results.tables import markdown
+from zs3lib.results.tables import markdown, spread
 from zs3lib.run import Run
 from zs3lib.seeds import stream
 
@@ -112,13 +112,11 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds beside ZS3Net's published rows, percent."""
     keys = ["reading", "unseen weight", "k"]
     groups = rows.drop(columns="seed").groupby(keys, sort=False)
-    means = groups.mean().map("{:.1f}".format)
-    std = groups.std().map(" ± {:.1f}".format)
-    means += std.where(std != " ± nan", "")
+    means = spread(groups.mean(), groups.std())
     paper = published()
     chosen = (paper.table == "I") & (paper.model == "ZS3Net") & paper.k.isin(rows.k)
     printed = paper[chosen].assign(**{"reading": "published", "unseen weight": 100})
-    printed = printed.set_index(keys)[list(SHOWN)].map("{:.1f}".format)
+    printed = spread(printed.set_index(keys)[list(SHOWN)])
     return pd.concat([means, printed]).fillna("").reset_index()
 
 
@@ -165,7 +163,7 @@ def main() -> None:
     rows = pd.DataFrame([row for part in done for row in part["rows"]])
     out = storage.TABLES / "lite" / "readings"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
-    commits = {str(part["git"]["commit"])[:10] for part in done}
+    commits = sorted({str(part["git"]["commit"])[:10] for part in done})
     minutes = sum(part["minutes"] for part in done)
     seeds = ", ".join(f"K = {k}: {n}" for k, n in rows.groupby("k").seed.nunique().items())
     note = f"Seeds: {seeds}. Commit {', '.join(commits)}; {minutes:.0f} minutes on one thread."

@@ -23,7 +23,7 @@ from zs3lib import Settings, storage
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import OFFSETS, operating_point, scores
 from zs3lib.method.stage2 import Stage2, Trainer
-from zs3lib.results.tables import markdown
+from zs3lib.results.tables import markdown, spread
 from zs3lib.run import Run
 from zs3lib.storage import Checkpoint
 
@@ -96,8 +96,7 @@ def write(parts: list[dict]) -> None:
     out = storage.TABLES / "lite" / "recursion"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
     groups = rows.groupby(["K", "Variant"], sort=False)[[*COLUMNS.values(), "Best hIoU", "Area"]]
-    std = groups.std().map(" ± {:.1f}".format)
-    cells = groups.mean().map("{:.1f}".format) + std.where(std != " ± nan", "")
+    cells = spread(groups.mean(), groups.std())
     cells.insert(0, "Seeds", groups.size().astype(str))
     settings = parts[0]["settings"]
     names = ("classifier_loss", "classifier_lr", "unseen_weight")

@@ -10,9 +10,9 @@ from ..classes import DATASETS
 from ..method.methods import METHODS, SELF_TRAINED, is_extra
 from ..storage import RESOURCES, write_texts
 from . import paper, records
-from .tables import bullets, markdown
+from .paper import SHORT as METRICS
+from .tables import bullets, markdown, spread
 
-METRICS = ("seen_miou", "unseen_miou", "overall_miou", "hiou")
 ABOUT = (
     "Percent. Each cell: measured (published). Published are, of ZS3Net and Ours, this paper's "
     "numbers; of the extras those of ZS3Net's paper, as far as they are at hand, on Context with "
@@ -61,7 +61,7 @@ def frame(runs: list[dict]) -> pd.DataFrame:
     sees = [may_see(*row) for row in scores[["method", "protocol"]].values]
     scores = scores.assign(model=scores["model"] + scores["unseen_list"], label_maps=sees)
     keys = ["dataset", "k", "method", "model", "label_maps"]
-    groups = scores.groupby(keys, sort=False)[list(METRICS)]
+    groups = scores.groupby(keys, sort=False)[METRICS]
     found = groups.mean().assign(seeds=groups.size()).join(groups.std().add_suffix("_std"))
     found = found.reset_index(["model", "label_maps"])
     printed = published().rename(columns={metric: f"{metric}_published" for metric in METRICS})
@@ -75,16 +75,14 @@ def cells(found: pd.DataFrame) -> pd.DataFrame:
     table["K"] = found["k"].astype(str)
     table["Model"] = found["model"]
     table["Label maps that it may see"] = found["label_maps"]
-    for metric, head in zip(METRICS, map(paper.head, METRICS)):
-        columns = [metric, f"{metric}_std", f"{metric}_published"]
-        table[head] = [_cell(*values) for values in found[columns].values]
+    std, printed = (
+        found[[f"{metric}_{kind}" for metric in METRICS]].set_axis(METRICS, axis=1)
+        for kind in ("std", "published")
+    )
+    measured = spread(found[METRICS], std) + " (" + spread(printed) + ")"
+    table[[paper.head(metric) for metric in METRICS]] = measured
     table["Published by"] = found["source"].fillna("-")
     return table
-
-
-def _cell(mean: float, std: float, printed: float) -> str:
-    spread = "" if pd.isna(std) else f" ± {std:.1f}"
-    return f"{mean:.1f}{spread} ({'-' if pd.isna(printed) else f'{printed:.1f}'})"
 
 
 def write(runs: list[dict], out: Path | str, profile: str) -> list[Path]:

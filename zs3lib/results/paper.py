@@ -9,6 +9,7 @@ import pandas as pd
 from ..classes import DATASETS
 from ..method.methods import METHODS, is_extra
 from ..storage import RESOURCES
+from .records import unseen
 
 HEADS = {  # of a table's columns: {metric: its head}
     f"{group}_{kind}".lower(): (group, kind)
@@ -16,6 +17,7 @@ HEADS = {  # of a table's columns: {metric: its head}
     for kind in ("PA", "MA", "mIoU")
 } | {"hiou": ("", "hIoU")}
 METRICS = list(HEADS)
+SHORT = ["seen_miou", "unseen_miou", "overall_miou", "hiou"]  # of the tables beside the paper's
 CURVE = ["best_hiou", "area"]  # of the curve between seen and unseen mIoU
 
 
@@ -72,7 +74,7 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     for r in records:
         for method in sorted(r["methods"], key=[*METHODS, *r["methods"]].index):
             scored = r["methods"][method]
-            unseen_list = r.get("settings", {}).get("unseen_list", "paper")
+            unseen_list = unseen(r)
             named = {"method": method, "model": scored["title"]}
             named["unseen_list"] = "" if unseen_list == "paper" else f", {unseen_list} list"
             lines.append(r | scored | scored["metrics"] | named)

@@ -9,9 +9,9 @@ import pandas as pd
 from ..errors import ZS3Error
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
+from .paper import SHORT as METRICS
 from .tables import bullets, markdown, spread
 
-METRICS = ["seen_miou", "unseen_miou", "overall_miou", "hiou"]
 ROW = ["dataset", "k", "model"]
 PROTOCOL = (
     "Percent. paper: the label maps of training images with unseen classes lay out the generated "

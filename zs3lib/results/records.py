@@ -38,7 +38,7 @@ def name(record: dict) -> str:
 
 def unseen(record: dict) -> str:
     """The name of a run's list of unseen classes."""
-    return record["settings"].get("unseen_list", "paper")
+    return record.get("settings", {}).get("unseen_list", "paper")
 
 
 def read_record(path: Path) -> dict:
