@@ -30,10 +30,10 @@ from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
 from .method.generator import Head
 from .method.methods import METHODS, title
-from .method.metrics import OFFSETS, class_iou, operating_point, scores
+from .method.metrics import OFFSETS, class_iou, operating_point
 from .method.self_training import pixel_classifier
 from .method.sources import FeatureCache, LiveFeatures
-from .method.stage2 import Stage2, trainer_of
+from .method.stage2 import Stage2, Trainer, trainer_of
 from .seeds import stream
 from .settings import Settings
 from .storage import Checkpoint, code_hash, file_hash, locked, text_hash
@@ -218,20 +218,25 @@ class Run:
             cache.fill(self.model, pictures)
         return cache
 
+    def trainer(self, method: str, source: LiveFeatures | FeatureCache, **changes) -> Trainer:
+        """What trains a method on this run's features, under some changed settings."""
+        settings = self.settings.model_copy(update=changes)
+        return trainer_of(METHODS[method])(
+            METHODS[method],
+            torch.from_numpy(self.words),
+            self.split,
+            settings,
+            steps=settings.stage2_epochs * source.batches,
+            device=self.device,
+        )
+
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Features, then every method of the settings. Returns each one's mean losses by epoch."""
         begin = time.time()
         self.source = self.features()
         self.seconds["features"] = time.time() - begin
         begin = time.time()
-        words = torch.from_numpy(self.words)
-        steps = self.settings.stage2_epochs * self.source.batches
-        trainers = {
-            name: trainer_of(METHODS[name])(
-                METHODS[name], words, self.split, self.settings, steps=steps, device=self.device
-            )
-            for name in self.settings.methods
-        }
+        trainers = {name: self.trainer(name, self.source) for name in self.settings.methods}
         stage2 = Stage2(trainers, self.source)
         with self._working_in(self.folder):
             checkpoint = Checkpoint(self.folder / "training.pt", self.head_key)
@@ -251,7 +256,7 @@ class Run:
     def evaluate(self) -> dict[str, dict]:
         """Score every method on the validation split.
 
-        Returns: {method: {"title", "metrics", "per_class_iou", "confusion", and those of
+        Returns: {method: {"title", "per_class_iou", "confusion", and those of
             `metrics.operating_point`}}.
         """
         begin = time.time()
@@ -268,7 +273,6 @@ class Run:
             iou = 100 * class_iou(confusion.numpy())
             self.results[name] = {
                 "title": title(name),
-                "metrics": scores(confusion, self.split),
                 "per_class_iou": dict(zip(self.split.names, iou.tolist())),
                 "confusion": confusion.tolist(),
                 **operating_point(at_offsets, tuning.get(name), self.split),
@@ -286,22 +290,17 @@ class Run:
         Returns: those on the validation images, and those on a tenth of the training images, where
             an offset is chosen; the strict protocol, which knows no unseen pixel, has none there.
         """
-        parts = {"evaluation": self.val}
-        if self.settings.protocol != "strict":
-            tenth = self.train.subset(range(0, len(self.train), 10))
-            parts["a tenth of train, to choose an offset"] = tenth
-        found = [
-            evaluate(
-                network or self.model,
-                classifiers,
-                validation_batches(images, self.settings),
-                split=self.split,
-                settings=self.settings,
-                title=title,
-            )
-            for title, images in parts.items()
-        ]
-        return found[0], found[1] if len(found) == 2 else {}
+
+        def over(images: SegmentationData, **named) -> dict[str, Tensor]:
+            source = validation_batches(images, self.settings)
+            parts = {"split": self.split, "settings": self.settings}
+            return evaluate(network or self.model, classifiers, source, **parts, **named)
+
+        found = over(self.val)
+        if self.settings.protocol == "strict":
+            return found, {}
+        tenth = self.train.subset(range(0, len(self.train), 10))
+        return found, over(tenth, title="a tenth of train, to choose an offset")
 
     def predict(
         self, image: Image.Image, methods: Sequence[str] | None = None

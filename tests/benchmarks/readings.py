@@ -26,8 +26,7 @@ from matplotlib import pyplot as plt
 from tqdm.auto import tqdm
 
 from zs3lib import Settings, storage
-from zs3lib.method.methods import METHODS
-from zs3lib.method.metrics import OFFSETS, operating_point, scores
+from zs3lib.method.metrics import operating_point
 from zs3lib.method.stage2 import Trainer
 from zs3lib.results.paper import published
 from zs3lib.results.tables import markdown, spread
@@ -50,16 +49,11 @@ SHOWN = ("seen_miou", "unseen_miou", "hiou", "seen_ma", "unseen_ma")
 def train(run: Run, seed: int) -> dict[str, Trainer]:
     """ZS3Net's stage 2 with one generator and a classifier for each reading, by its name."""
     cache = run.features()
-    words = torch.from_numpy(run.words)
     trainers = {}
     for name, changes in READINGS.items():
         for weight in UNSEEN_WEIGHTS:
             changes = changes | {"unseen_weight": float(weight), "seed": seed}
-            settings = run.settings.model_copy(update=changes)
-            steps = settings.stage2_epochs * cache.batches
-            trainers[f"{name}, {weight}"] = Trainer(
-                METHODS["zs3net"], words, run.split, settings, steps=steps, device=run.device
-            )
+            trainers[f"{name}, {weight}"] = run.trainer("zs3net", cache, **changes)
     first, *others = trainers.values()
     for trainer in others:
         trainer.head.generator = first.head.generator
@@ -97,11 +91,10 @@ def measure(run: Run, seeds: list[int]) -> list[dict]:
     rows = []
     for (seed, name), at_offsets in found.items():
         reading, weight = name.split(", ")
-        metrics = scores(at_offsets[OFFSETS.index(0.0)], run.split)
         point = operating_point(at_offsets, tuning[seed, name], run.split)
         rows.append(
             {"reading": reading, "unseen weight": int(weight), "k": run.settings.k, "seed": seed}
-            | {column: metrics[column] for column in SHOWN}
+            | {column: point["metrics"][column] for column in SHOWN}
             | {"share sure": shares[seed, name]}
             | {"best_hiou": point["best_hiou"], "area": point["area"]}
         )

@@ -17,11 +17,9 @@ import time
 from itertools import product
 
 import pandas as pd
-import torch
 
 from zs3lib import Settings, storage
-from zs3lib.method.methods import METHODS
-from zs3lib.method.metrics import OFFSETS, operating_point, scores
+from zs3lib.method.metrics import operating_point
 from zs3lib.method.stage2 import Stage2, Trainer
 from zs3lib.results.tables import markdown, spread
 from zs3lib.run import Run
@@ -57,7 +55,6 @@ COLUMNS = {"seen_miou": "Seen", "unseen_miou": "Unseen", "hiou": "hIoU"}
 def train(run: Run, seed: int, groups: list, name: str) -> dict[str, Trainer]:
     """The trainers of some groups, by their row."""
     cache = run.features()
-    words = torch.from_numpy(run.words)
     found = {}
     for number, (shared, rows) in enumerate(groups):
         trainers = {}
@@ -65,11 +62,7 @@ def train(run: Run, seed: int, groups: list, name: str) -> dict[str, Trainer]:
             changes = shared | own | {"seed": seed}
             if "gamma" in own:
                 changes["gamma"] = own["gamma"] * run.settings.gamma
-            settings = run.settings.model_copy(update=changes)
-            steps = settings.stage2_epochs * cache.batches
-            trainers[row] = Trainer(
-                METHODS[method], words, run.split, settings, steps=steps, device=run.device
-            )
+            trainers[row] = run.trainer(method, cache, **changes)
         path = FOLDER / f"{name}-{number}.pt"
         Stage2(trainers, cache).train(Checkpoint(path, f"{run.head_key} {seed}"))
         path.unlink()
@@ -82,10 +75,9 @@ def measure(run: Run, trainers: dict[str, Trainer]) -> list[dict]:
     found, tuning = run.confusions({row: t.head.eval().classifier for row, t in trainers.items()})
     rows = []
     for name, at_offsets in found.items():
-        metrics = scores(at_offsets[OFFSETS.index(0.0)], run.split)
         point = operating_point(at_offsets, tuning[name], run.split)
         row = {"K": run.settings.k, "Variant": name}
-        row |= {title: metrics[column] for column, title in COLUMNS.items()}
+        row |= {title: point["metrics"][column] for column, title in COLUMNS.items()}
         rows.append(row | {"Best hIoU": point["best_hiou"], "Area": point["area"]})
     return rows
 

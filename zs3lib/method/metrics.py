@@ -87,16 +87,16 @@ def scores(confusion: np.ndarray | Tensor, split: Split) -> dict[str, float]:
 def operating_point(
     at_offsets: np.ndarray | Tensor, tuning: np.ndarray | Tensor | None, split: Split
 ) -> dict:
-    """A method apart from where it stands between seen and unseen classes.
+    """A method's scores, and what it is apart from its place between seen and unseen classes.
 
     Arguments:
         at_offsets: confusion matrices on the validation images at each of `OFFSETS`, (n, C, C).
         tuning: the same on images that an offset is chosen on; None where there are none.
 
-    Returns: "curve", {"seen_miou", "unseen_miou": percent at each of `OFFSETS`, "offset": these,
-        None for the ends}; "area" under it, in percent of a square of 100 by 100; "offset" with the
-        best hIoU on `tuning`, and "best_hiou", what it gives on the validation images (both None
-        without `tuning`).
+    Returns: "metrics", the `scores` at offset 0; "curve", {"seen_miou", "unseen_miou": percent at
+        each of `OFFSETS`, "offset": these, None for the ends}; "area" under it, in percent of a
+        square of 100 by 100; "offset" with the best hIoU on `tuning`, and "best_hiou", what it
+        gives on the validation images (both None without `tuning`).
     """
     rows = [scores(confusion, split) for confusion in at_offsets]
     curve = {name: [row[name] for row in rows] for name in ("seen_miou", "unseen_miou")}
@@ -108,6 +108,7 @@ def operating_point(
         chosen = [scores(confusion, split)["hiou"] for confusion in tuning]
         best = int(np.argmax(chosen[1:-1])) + 1  # at the ends hIoU is 0
     return {
+        "metrics": rows[OFFSETS.index(0.0)],
         "curve": curve,
         "area": float(area) / 100,
         "offset": None if best is None else OFFSETS[best],
