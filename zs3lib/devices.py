@@ -5,16 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock
 
 from .errors import ZS3Error
+from .storage import first_free
 
 
 def device_of(name: str) -> torch.device:
@@ -56,7 +55,9 @@ def alone_on(chosen: torch.device) -> Iterator[torch.device]:
         device: FileLock(Path(folder, f"{prefix}-{_identity(device)}.lock"))
         for device in _candidates(chosen)
     }
-    device, lock = _first_free(locks)
+    names = ", ".join(map(str, locks))
+    busy = f"another run computes on {names}: waiting for a free GPU"
+    device, lock = first_free(locks, busy)
     with lock:
         if device != chosen:
             device = device_of(str(device))  # which tells of one that cannot be used
@@ -76,17 +77,3 @@ def _identity(device: torch.device) -> str:
     if device.type != "cuda":
         return str(device).replace(":", "-")
     return str(getattr(torch.cuda.get_device_properties(device), "uuid", device.index))
-
-
-def _first_free(locks: Mapping[torch.device, BaseFileLock]) -> tuple[torch.device, Any]:
-    """The first device that no other process holds, and its lock for `with`; waits for one."""
-    told = False
-    while True:
-        for device, lock in locks.items():
-            with suppress(Timeout):
-                return device, lock.acquire(blocking=False)
-        if not told:
-            names = ", ".join(map(str, locks))
-            print(f"another run computes on {names}: waiting for a free GPU", flush=True)
-            told = True
-        time.sleep(1)

@@ -14,6 +14,7 @@ import re
 import resource
 import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -61,16 +62,21 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
                 Path(file.name).unlink(missing_ok=True)
 
 
-def acquired(lock: BaseFileLock, busy: str) -> Any:
-    """A lock for `with`: whoever finds it held says `busy` and waits.
+def first_free(locks: Mapping[Any, BaseFileLock], busy: str) -> tuple[Any, Any]:
+    """The first key whose lock nobody holds, and that lock for `with`.
 
-    It ends with its process, however that ends.
+    Whoever finds all of them held says `busy` once and waits for whichever is free first. A lock
+    ends with its process, however that ends.
     """
-    try:
-        return lock.acquire(blocking=False)
-    except Timeout:
-        print(f"{busy}: waiting for it", flush=True)
-        return lock.acquire()
+    told_so = False
+    while True:
+        for key, lock in locks.items():
+            with suppress(Timeout):
+                return key, lock.acquire(blocking=False)
+        if not told_so:
+            print(busy, flush=True)
+            told_so = True
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -85,7 +91,8 @@ def locked(folder: Path) -> Iterator[None]:
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-        held = acquired(lock, f"another process is at work in {folder}")
+        busy = f"another process is at work in {folder}: waiting for it"
+        _, held = first_free({folder: lock}, busy)
     with held:
         for half in folder.rglob(".*.tmp"):
             half.unlink(missing_ok=True)
