@@ -107,6 +107,15 @@ PROFILES: dict[str, dict[str, dict]] = {
     },
 }
 
+# What both procedures say of stage 2.
+STAGE2 = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "unseen_weight": 100.0,
+    "loss_at": "image",
+    "cell_stride": 1,
+    "generator_lr": 2e-4,
+}
 # Training procedures. A profile's own values win over those of the recipe that it names; a recipe
 # that the user names wins over the profile.
 RECIPES: dict[str, dict[str, dict]] = {
@@ -122,14 +131,9 @@ RECIPES: dict[str, dict[str, dict]] = {
             "fresh_lr_factor": 10.0,
             "stage1_epochs": 200,
             "stage1_steps": 0,
+            **STAGE2,
             "classifier_loss": "zs3net",
             "classifier_lr": 0.07,
-            "momentum": 0.9,
-            "weight_decay": 5e-4,
-            "unseen_weight": 100.0,
-            "loss_at": "image",
-            "cell_stride": 1,
-            "generator_lr": 2e-4,
             "frozen_training": True,
             "dropout": True,
             "align_corners": True,
@@ -141,14 +145,9 @@ RECIPES: dict[str, dict[str, dict]] = {
     # The paper's 1e-7, taken at its word: it moves the classifier only where the loss is a sum.
     "literal": {
         "all": {
+            **STAGE2,
             "classifier_loss": "sum",
             "classifier_lr": 1e-7,
-            "momentum": 0.9,
-            "weight_decay": 5e-4,
-            "unseen_weight": 100.0,
-            "loss_at": "image",
-            "cell_stride": 1,
-            "generator_lr": 2e-4,
             "noise": "gaussian",
             "word_norm": "unit",
         }

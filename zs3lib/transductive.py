@@ -74,9 +74,10 @@ def pseudo_labels(run) -> dict[str, dict[int, Path]]:
     settings = run.settings
     classifiers = {name: head.classifier for name, head in run.heads.items()}
     found: dict[str, dict[int, Path]] = {name: {} for name in classifiers}
+    place = folder(run)
     for i in sorted({*range(len(run.train))}.difference(run.seen_images)):
         for name, files in found.items():
-            files[i] = folder(run) / name / f"{run.train.ids[i]}.png"
+            files[i] = place / name / f"{run.train.ids[i]}.png"
         if all(files[i].is_file() for files in found.values()):
             continue
         image, _ = run.train.load(i)  # its own labels are not looked at

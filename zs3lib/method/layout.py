@@ -83,13 +83,13 @@ class Batch:
             features = features[:, i::stride, j::stride]
             cells = cells[:, i::stride, j::stride]
         self.images: list[ImageLayout] = []
+        all_classes = settings.feed_back == "all"
         positions = []
         for index in range(len(cells)):
             flat = cells[index].flatten()
             present = [c for c in classes_in(flat) if c != VOID]
             # An unseen object smaller than a cell counts too: what is around it is left out.
             has_unseen = not set(unseen).isdisjoint(classes_in(labels[index].flatten()))
-            all_classes = settings.feed_back == "all"
             recursed = [c for c in present if has_unseen and (all_classes or c in unseen)]
             real = {}
             for c in present:

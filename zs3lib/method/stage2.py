@@ -27,7 +27,6 @@ from .losses import mmd, pixel_loss, zs_mmd
 from .methods import Method
 from .stage1 import check_finite, poly
 
-KINDS = ("generator", "recursion", "classifier", "q")  # in the order of a step
 NOTHING = torch.empty(0, dtype=torch.float64)
 
 
@@ -68,7 +67,7 @@ class Trainer:
         device: where to train.
     """
 
-    kinds = KINDS  # of loss
+    kinds = ("generator", "recursion", "classifier", "q")  # of loss, in the order of a step
 
     def __init__(
         self,
@@ -115,7 +114,7 @@ class Trainer:
         device = self.class_weights.device
         return Batch(features, labels, self.split.unseen, self.settings, device)
 
-    def step(self, batch: Batch) -> dict[str, list[Tensor]]:
+    def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on a batch, in the order of Sec. III; a GPU is not waited for.
 
         Returns: the losses of its steps, (n,): "generator" (Eq. 1), "recursion" (Eq. 2, without
