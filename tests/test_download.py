@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import threading
 from configparser import ConfigParser
@@ -269,16 +266,6 @@ def test_lite_gets_its_backbone_and_the_words_of_the_classes(root, server, tmp_p
     count = len(server.asked)
     download.main("lite", ["voc"], root)
     assert len(server.asked) == count, "the excerpt is enough"
-
-
-def test_a_reader_that_has_read_enough_is_no_error(tmp_path):
-    """As `head` does: python -m zs3lib data --only-list | head -1."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    words = ["-m", "zs3lib", "data", "--only-list", "--root", tmp_path]
-    done = subprocess.run([sys.executable, *words], stdout=writer, stderr=subprocess.PIPE)
-    os.close(writer)
-    assert done.stderr == b"" and done.returncode == 1
 
 
 def test_addresses_and_checksums_are_torchvisions(tmp_path):

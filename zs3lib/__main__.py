@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from argparse import SUPPRESS
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from .storage import DATA, FIGURES, RESOURCES, ROOT, RUNS, TABLES
 
 
 def option(*names: str, **how) -> tuple:
-    """One option, as argparse's add_argument takes it."""
+    """One option, as argparse's add_argument takes it; SUPPRESS leaves the function its default."""
     return names, how
 
 
@@ -81,8 +82,13 @@ COMMANDS = {
         "vectors. Nothing is downloaded; the same settings make the same bytes.",
         [
             place("--root", DATA / "toy", "folder to write the world to"),
+            option("--seed", type=int, default=SUPPRESS, help="seed of all that is drawn"),
+            option("--train", type=int, default=SUPPRESS, help="training images per dataset"),
+            option("--val", type=int, default=SUPPRESS, help="validation images per dataset"),
+            option("--short-side", type=int, default=SUPPRESS, help="of an image, pixels"),
             option("--workers", type=int, default=2, help="processes that draw (default: 2)"),
             option("--force", action="store_true", help="make it even where it is up to date"),
+            option("--quiet", dest="progress", action="store_false", help="no progress bar"),
         ],
     ),
     "toy-backbone": (
