@@ -46,8 +46,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
+        server.sent += len(rest[: server.drop])  # before the client can have it and look
         self.wfile.write(rest[: server.drop])
-        server.sent += len(rest[: server.drop])
         self.close_connection = True
 
     def log_message(self, *args):
