@@ -163,7 +163,7 @@ def main(words: list[str] | None = None) -> int:
             return result
         for made in result if isinstance(result, list) else [result]:
             if isinstance(made, str | Path):
-                print(made)
+                sys.stdout.write(f"{made}\n")  # in one piece: torchrun's processes write at once
         sys.stdout.flush()
     except ZS3Error as error:
         print(f"error: {error}", file=sys.stderr)
