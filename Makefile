@@ -66,7 +66,7 @@ SHOWN   := $(RUNS)/voc-k10-s$(firstword $(SEED))/metrics.json# the run that figu
 FIG3    := $(if $(filter $(SHOWN),$(RECORDS)),$(FIGURES)/fig3.png)
 STORIES := $(patsubst %,$(RUNS)/%.ipynb,method data new_class diagnose)# the report shows them too
 PICTURES = $(if $(DATA),$(patsubst %,figures/toy/%.png,method new_class diagnose))# the README's
-METHOD  := $(filter-out %/download.py,$(wildcard zs3lib/method/*.py zs3lib/data/*.py)) \
+METHOD  := $(filter-out %/download.py,$(foreach f,method extras data,$(wildcard zs3lib/$f/*.py))) \
            $(patsubst %,zs3lib/%.py,run settings profiles classes)
 RESULTS := $(wildcard zs3lib/results/*.py zs3lib/plots/*.py) zs3lib/resources/audit.md
 EXPLORE := $(wildcard zs3lib/explore/*.py zs3lib/plots/*.py)

@@ -14,12 +14,12 @@ from torch import nn
 
 from zs3lib import Run, Settings, ZS3Error, add_classes, open_run, storage
 from zs3lib.explore.new_classes import fit
+from zs3lib.extras.graph_context import GraphGenerator, graph_of
+from zs3lib.extras.self_training import pseudo_labels, whole_network
 from zs3lib.method import methods, stage1
 from zs3lib.method.generator import Head
-from zs3lib.method.graph_context import GraphGenerator, graph_of
 from zs3lib.method.losses import mmd
 from zs3lib.method.methods import METHODS
-from zs3lib.method.self_training import pseudo_labels, whole_network
 from zs3lib.results import extras, paper, tables
 
 
@@ -120,7 +120,7 @@ def test_the_graphs_generator_learns_from_seen_images_alone_and_is_no_part_of_th
 def test_the_target_of_a_node_is_its_first_cell_or_its_mean(target, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "zs3lib.method.graph_context.mmd", lambda x, y, **_: seen.append(x) or mmd(x, y)
+        "zs3lib.extras.graph_context.mmd", lambda x, y, **_: seen.append(x) or mmd(x, y)
     )
     labels = stripes(BIRD, DOG)
     graph_step([labels], graph_target=target)
@@ -289,7 +289,7 @@ def test_what_the_method_predicts_is_learned_by_the_whole_network(opened, monkey
         return logits.expand(*features.shape[:-1], 21)
 
     with monkeypatch.context() as patch:
-        patch.setattr("zs3lib.transductive.pixel_logits", _answering(cows))
+        patch.setattr("zs3lib.extras.self_training.pixel_logits", _answering(cows))
         labels = fed(run, monkeypatch)
     for i, found in enumerate(labels.values()):
         if i not in run.seen_images:

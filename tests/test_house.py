@@ -18,6 +18,7 @@ CORE = {"classes", "errors", "seeds", "storage"}
 MAY_IMPORT = {
     "method": {"classes", "errors", "seeds"},
     "data": CORE,
+    "extras": CORE | {"method", "data"},
     "results": {"classes", "errors", "storage", "method.methods"},
     "plots": {"classes", "errors", "storage", "method.methods"},
     "toy": CORE | {"data", "method", "settings"},

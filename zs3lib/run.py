@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from . import storage, transductive, zs3net
+from . import storage, zs3net
 from .classes import split
 from .data import strict
 from .data.augment import Augmented, Pictures, batches, validation_batches
@@ -24,6 +24,7 @@ from .data.segmentation import SegmentationData, open_data
 from .data.words import load_word_vectors
 from .devices import alone_on, describe, device_of
 from .errors import ZS3Error
+from .extras import self_training
 from .finished import FinishedRun, how_to_make, load_heads, open_run, predict_image, run_folder
 from .method import parallel, stage1
 from .method.deeplab import build, freeze
@@ -31,7 +32,6 @@ from .method.evaluate import evaluate
 from .method.generator import Head
 from .method.methods import METHODS, title
 from .method.metrics import OFFSETS, class_iou, operating_point
-from .method.self_training import pixel_classifier
 from .method.sources import FeatureCache, LiveFeatures
 from .method.stage2 import Stage2, Trainer, trainer_of
 from .seeds import stream
@@ -132,7 +132,8 @@ class Run:
             code_hash("method", "data"),
         ]
         backbone = settings.key(*STAGE1_SETTINGS, extra=made_from)
-        heads = settings.key(*STAGE2_SETTINGS, extra=[backbone, self.inputs["word_vectors"]])
+        made_from = [backbone, self.inputs["word_vectors"], code_hash("extras")]
+        heads = settings.key(*STAGE2_SETTINGS, extra=made_from)
         return backbone, heads
 
     @contextmanager
@@ -249,7 +250,7 @@ class Run:
         if self.settings.self_training:
             begin = time.time()
             with self._working_in(self.folder):
-                self.self_trained = transductive.train(self)
+                self.self_trained = self_training.train(self)
             self.seconds["self_training"] = time.time() - begin
         return {name: self.history[name] for name in self.settings.methods}
 
@@ -264,7 +265,7 @@ class Run:
         with self._working_in(self.folder):
             found, tuning = self.confusions(classifiers)
             for name, network in self.self_trained.items():
-                own = {name: pixel_classifier(network)}
+                own = {name: self_training.pixel_classifier(network)}
                 more, chosen = self.confusions(own, network)
                 found |= more
                 tuning |= chosen
@@ -324,7 +325,7 @@ class Run:
         if isinstance(self.source, FeatureCache) and not keep_cache:
             shutil.rmtree(self.source.path.parent, ignore_errors=True)
         if not keep_cache:
-            shutil.rmtree(transductive.folder(self), ignore_errors=True)
+            shutil.rmtree(self_training.folder(self), ignore_errors=True)
         return path
 
     def record(self) -> dict:

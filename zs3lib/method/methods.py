@@ -129,7 +129,7 @@ class GraphContext(Method):
     colour = "#56b4e9"
     extra = True
     datasets = ("context",)
-    trainer = "zs3lib.method.graph_context:GraphTrainer"
+    trainer = "zs3lib.extras.graph_context:GraphTrainer"
 
 
 @register
@@ -142,4 +142,4 @@ class Projection(Method):
     colour = "#cc79a7"
     generates = False
     extra = True
-    trainer = "zs3lib.method.projection:ProjectionTrainer"
+    trainer = "zs3lib.extras.projection:ProjectionTrainer"

@@ -17,10 +17,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..classes import VOID
-from .generator import Generator
-from .layout import Batch
-from .losses import mmd
-from .stage2 import Trainer
+from ..method.generator import Generator
+from ..method.layout import Batch
+from ..method.losses import mmd
+from ..method.stage2 import Trainer
 
 WEIGHT = 0.1  # of the nodes' cross-entropy beside the pixels'
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # each pair of touching cells once

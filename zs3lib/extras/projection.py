@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..classes import VOID
-from .layout import Batch
-from .stage2 import Trainer
+from ..method.layout import Batch
+from ..method.stage2 import Trainer
 
 RIDGE = 1e-3  # of the mean square of a feature: a channel that is always 0 has no other answer
 
