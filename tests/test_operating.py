@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from zs3lib import plots
 from zs3lib.method.methods import METHODS
 from zs3lib.results import operating
@@ -35,9 +37,21 @@ def test_a_strict_run_has_no_best_hiou():
 
 
 def test_the_curves_have_a_panel_for_each_k_and_a_dot_where_training_ended():
-    figure = plots.operating_curves(operating.curves([record(2, 0), record(4, 0), record(4, 1)]))
+    frame = operating.curves([record(2, 0), record(4, 0), record(4, 1)])
+    figure = plots.operating_curves(frame)
     assert [ax.get_title() for ax in figure.axes] == ["voc, K = 2", "voc, K = 4"]
     lines = figure.axes[1].get_lines()
-    assert len(lines) == 2 * 2 * 2  # a line and a dot of each method and seed
+    assert len(lines) == 2 * 2  # a line and a dot of each method
+    assert lines[0].get_xydata().tolist() == [[50.0, 0.0], [40.0, 40.0], [0.0, 50.0]]
     dots = [line for line in lines if line.get_marker() == "o"]
     assert all(dot.get_xydata().tolist() == [[40.0, 40.0]] for dot in dots)
+
+
+def test_the_curves_show_the_mean_and_the_spread_over_seeds():
+    frame = operating.curves([record(2, 0), record(2, 1)])
+    frame.loc[(frame["seed"] == 1) & (frame["offset"] == 0), "unseen_miou"] = 44.0
+    one, two = (plots.operating_curves(f).axes[0] for f in (frame[frame["seed"] == 0], frame))
+    assert not one.collections
+    assert two.get_lines()[0].get_xydata()[1].tolist() == [40.0, 42.0]
+    crosses = two.collections[1].get_segments()[1]  # vertical, at offset 0
+    assert crosses[:, 1] == pytest.approx([42 - 8**0.5, 42 + 8**0.5])

@@ -75,6 +75,7 @@ def test_the_report_shows_tables_figures_and_every_notebook_and_fetches_nothing(
         "Table I. Pascal-VOC 2012, profile toy",
         "Table III. Ablation on Pascal-VOC 2012, profile toy",
         "Unseen mIoU above the floor",
+        "Methods apart from their operating point",
         "Notebooks",
     ]
     for words in ("44.4 (28.2)", "NOT the paper's setting", "7 s", "A sum, a"):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import ZS3Error
 from ..storage import FIGURES, RESOURCES, ROOT, RUNS, atomic_write, write_texts
-from . import records, tables
+from . import operating, records, tables
 
 TEMPLATES = RESOURCES / "report"
 
@@ -97,9 +97,10 @@ def write(
 ) -> Path:
     """Write `<out>/index.html` and a page per executed notebook of `pages`; returns the index.
 
-    The index shows the figures where they are drawn, Tables I-III and the floor of the records that
-    `ks`, `datasets` and `seeds` choose, and links to all pages. Raises ZS3Error, naming the file,
-    when a notebook is missing or failed, when two would have the same page, and as `tables.write`.
+    The index shows the figures where they are drawn, Tables I-III, the floor and the operating
+    points of the records that `ks`, `datasets` and `seeds` choose, and links to all pages. Raises
+    ZS3Error, naming the file, when a notebook is missing or failed, when two would have the same
+    page, and as `tables.write`.
     """
     shown = [_page(Path(notebook)) for notebook in pages]
     names = [page["file"] for page in shown]
@@ -128,6 +129,8 @@ def write(
         tables=tables.tables(found, profile, ks, chosen.get("datasets")),
         floor=tables.spread(tables.floor(found)),
         floor_note=tables.FLOOR,
+        points=operating.points(found),
+        points_note=operating.ABOUT,
         pages=shown,
     )
     return write_texts(out, texts)[-1]
