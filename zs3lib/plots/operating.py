@@ -33,7 +33,7 @@ def operating_curves(frame: pd.DataFrame) -> Figure:
         points = line.groupby("place")[["offset", "seen_miou", "unseen_miou"]]
         mean = points.mean()
         x, y = mean["seen_miou"], mean["unseen_miou"]
-        look = {"color": colours[method], "lw": 3.4 - 2.4 * methods.index(method) / len(methods)}
+        look = {"color": colours[method], "lw": 4 * 0.6 ** methods.index(method)}
         ax.plot(x, y, label=method_title(method), **look)
         if line["seed"].nunique() > 1:
             spread = points.std()
