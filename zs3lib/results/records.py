@@ -94,14 +94,9 @@ def read_records(
     return sorted(kept, key=lambda r: (place(r["dataset"]), r["k"], r["seed"], r["protocol"]))
 
 
-def listed(value: object, kind: type = str) -> list | None:
-    """A list as make and papermill hand it over: 6, "6 10", [6, 10] or None -> list or None."""
-    words = value.split() if isinstance(value, str) else value
-    words = [words] if isinstance(words, int) else words
-    try:
-        return [kind(word) for word in words] if words else None
-    except ValueError:
-        raise ZS3Error(f"{value!r} is not a list of numbers such as '6 10'") from None
+def listed(value: str | Iterable[str] | None) -> list[str] | None:
+    """Names as make and papermill hand them over: "voc context" or ["voc", "context"]; or None."""
+    return [*(value.split() if isinstance(value, str) else value or ())] or None
 
 
 def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
