@@ -16,7 +16,7 @@ FORBIDDEN = {"ctypes", "cffi", "llvmlite", "numba"}
 # What each room may import of zs3lib, besides itself; the root may import everything.
 CORE = {"classes", "errors", "seeds", "storage"}
 MAY_IMPORT = {
-    "method": {"classes", "errors", "seeds"},
+    "method": {"classes", "errors", "seeds", "parallel"},
     "data": CORE,
     "extras": CORE | {"method", "data"},
     "results": {"classes", "errors", "storage", "method.methods"},

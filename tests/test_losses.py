@@ -194,6 +194,16 @@ def test_the_pixel_loss_is_torchs_without_void(reduction, weighted):
     torch.testing.assert_close(pixel_loss(logits, labels, weights, reduction=reduction), expected)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_a_weighted_mean_does_not_depend_on_the_scale_of_the_weights(scale):
+    logits = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[[0, 1], [2, 255]]])
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(
+        pixel_loss(logits, labels, scale * weights), pixel_loss(logits, labels, weights)
+    )
+
+
 def test_void_alone_is_no_loss():
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     labels = torch.full((1, 4, 4), 255)

@@ -47,6 +47,7 @@ ZS3NET = {
     "frozen_blocks": 0,
     "frozen_bn": False,
     "frozen_training": True,
+    "classifier_init": "uniform",
     "classifier_lr": 0.07,
     "classifier_loss": "zs3net",
     "unseen_weight": 100,

@@ -14,8 +14,8 @@ from tiny import EPOCHS, TINY
 from torch import multiprocessing, nn
 from torch.testing import assert_close
 
-from zs3lib import Run
-from zs3lib.method import parallel, stage1
+from zs3lib import Run, parallel
+from zs3lib.method import stage1
 from zs3lib.method.deeplab import build
 from zs3lib.storage import Checkpoint
 

@@ -26,13 +26,13 @@ from crafted import (
     trainer,
 )
 
-from zs3lib import ZS3Error
-from zs3lib.method import sources, stage1
+from zs3lib import ZS3Error, sources
+from zs3lib.method import stage1
 from zs3lib.method.deeplab import build, freeze
 from zs3lib.method.features import cell_labels, extract, upsample
 from zs3lib.method.methods import METHODS
-from zs3lib.method.sources import FeatureCache, LiveFeatures
-from zs3lib.method.stage2 import Stage2
+from zs3lib.method.stage2 import Stage2, Trainer
+from zs3lib.sources import FeatureCache, LiveFeatures
 from zs3lib.storage import Checkpoint
 
 # ---- stage 1 ------------------------------------------------------------------------------------
@@ -306,9 +306,8 @@ def test_a_seen_image_takes_one_step_for_each_class_in_it():
     batch = t.batch(features_of(labels), labels)
     for image, classes in zip(batch.images, ([BIRD, DOG], [0], [])):
         assert list(image.real) == classes
-        for c, row in image.real.items():  # real vectors, of that class's own cells
+        for c, drawn in image.real.items():  # real vectors, of that class's own cells
             own = batch.features[image.index][batch.cells[image.index] == c]
-            drawn = batch.real[row]
             assert drawn.shape == (8, 16) and (drawn[:, None] == own).all(-1).any(1).all()
     assert [image.recursed for image in batch.images] == [[], [], [COW]]
     assert len(t.step(batch)["generator"]) == 3
@@ -496,8 +495,8 @@ def test_a_stride_over_cells_keeps_each_feature_with_its_label():
         assert torch.equal(batch.features[..., 0].long(), batch.cells)
         seen.add(tuple(batch.cells.flatten().tolist()))
         for image in batch.images:
-            for c, row in image.real.items():
-                assert (batch.real[row] == c).all()
+            for c, drawn in image.real.items():
+                assert (drawn == c).all()
     assert len(seen) == 4  # every offset comes up
 
 
@@ -572,6 +571,37 @@ def test_a_broken_stage_2_goes_on_to_the_same_bits(together, tmp_path, same, sto
         assert same(state(t.head), state(again.trainers[name].head))
         schedules = [part.schedule.get_last_lr() for part in (t, again.trainers[name])]
         assert schedules[0] == schedules[1]
+
+
+def test_methods_that_share_batches_agree_on_what_these_hold():
+    apart = {"zs3net": trainer("zs3net"), "ours": trainer("ours", fit_mixed=True)}
+    with pytest.raises(ValueError, match="must agree on .*fit_mixed"):
+        Stage2(apart, mixed())
+
+
+def test_a_classifier_that_starts_from_uniform_numbers():
+    small, uniform = (trainer("zs3net", classifier_init=name) for name in ("small", "uniform"))
+    assert small.head.classifier.weight.abs().max() <= 1 / 4  # 1 / sqrt(16)
+    for parameter in uniform.head.classifier.parameters():
+        assert 0 <= parameter.min() and 0.8 < parameter.max() <= 1
+    assert same_generator(small, uniform)
+
+
+def same_generator(one: Trainer, other: Trainer) -> bool:
+    pairs = zip(one.head.generator.parameters(), other.head.generator.parameters())
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_recursion_at_gamma_0_is_not_zs3net():
+    """Adam takes a step by its momentum: a control of its own for what feeding back is worth."""
+    labels = torch.stack([stripes(BIRD, DOG), stripes(COW)])
+    ends = {}
+    for name, gamma in (("zs3net", 0.0), ("ours", 0.0)):
+        ends[name] = trainer(name, gamma=gamma, tau=0.0, pseudo="same")
+        for step in range(3):
+            torch.manual_seed(step)
+            ends[name].step(ends[name].batch(features_of(labels), labels))
+    assert not same_generator(*ends.values())
 
 
 def test_a_training_of_another_key_is_not_gone_on_with(tmp_path):

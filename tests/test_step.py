@@ -132,8 +132,8 @@ def step(ours, draws, features, labels, monkeypatch):
         patch.setattr(torch, "randint", lambda n, size: next(positions))
         batch = ours.batch(features, labels)
     batch.features = batch.features.double()
-    batch.real = batch.real.double()
     for image in batch.images:
+        image.real = {c: features.double() for c, features in image.real.items()}
         for c in image.real:
             script.add_step("fit", image.index, c)
         for c in image.recursed if ours.recursing else ():

@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from . import extras as extras  # registers its methods
+
 # Public name -> module. Imported on first use: reading records and tables needs no torch.
 _PUBLIC = {
     "DeepLabV3Plus": "method.deeplab",

@@ -121,7 +121,8 @@ STAGE2 = {
 RECIPES: dict[str, dict[str, dict]] = {
     # ZS3Net's published code, which the paper says it keeps: a weighted mean divided by the batch
     # size in both stages, so that the rates are B times smaller than they look; the frozen network
-    # left in training mode; uniform noise; word vectors at their own length.
+    # left in training mode; a classifier that starts from uniform numbers; uniform noise; word
+    # vectors at their own length.
     "zs3net": {
         "all": {
             "stage1_batch_size": 16,
@@ -132,6 +133,7 @@ RECIPES: dict[str, dict[str, dict]] = {
             "stage1_epochs": 200,
             "stage1_steps": 0,
             **STAGE2,
+            "classifier_init": "uniform",
             "classifier_loss": "zs3net",
             "classifier_lr": 0.07,
             "frozen_training": True,

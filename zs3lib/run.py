@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from . import storage, zs3net
+from . import parallel, storage, zs3net
 from .classes import split
 from .data import strict
 from .data.augment import Augmented, Pictures, batches, validation_batches
@@ -26,16 +26,16 @@ from .devices import alone_on, describe, device_of
 from .errors import ZS3Error
 from .extras import self_training
 from .finished import FinishedRun, how_to_make, load_heads, open_run, predict_image, run_folder
-from .method import parallel, stage1
+from .method import stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
 from .method.generator import Head
 from .method.methods import METHODS, title
 from .method.metrics import OFFSETS, class_iou, operating_point
-from .method.sources import FeatureCache, LiveFeatures
 from .method.stage2 import Stage2, Trainer, trainer_of
 from .seeds import stream
 from .settings import Settings
+from .sources import FeatureCache, LiveFeatures
 from .storage import Checkpoint, code_hash, file_hash, locked, text_hash
 
 __all__ = ["FinishedRun", "Run", "load_heads", "open_run", "toy_run"]
@@ -49,9 +49,9 @@ STAGE1_SETTINGS = (
 ).split()
 STAGE2_SETTINGS = (
     "k seed methods batch_size frozen_training features views stage2_epochs warmup_epochs "
-    "classifier_lr classifier_loss loss_at unseen_weight cell_stride generator_lr samples tau "
-    "gamma noise word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol graph_target "
-    "graph_loops"
+    "classifier_init classifier_lr classifier_loss loss_at unseen_weight cell_stride generator_lr "
+    "samples tau gamma noise word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol "
+    "graph_target graph_loops"
 ).split()
 
 
@@ -129,7 +129,7 @@ class Run:
             self.split.unseen,
             self.train.fingerprint,
             self.inputs["weights"],
-            code_hash("method", "data"),
+            code_hash("method", "data", "sources", "parallel"),
         ]
         backbone = settings.key(*STAGE1_SETTINGS, extra=made_from)
         made_from = [backbone, self.inputs["word_vectors"], code_hash("extras")]
@@ -208,8 +208,12 @@ class Run:
 
         if settings.features == "live":
             return LiveFeatures(self.model, images.ids, pictures, settings)
-        state = self.model.state_dict().values()
-        weights = b"".join(value.cpu().numpy().tobytes() for value in state)
+        state = self.model.state_dict()
+        weights = b"".join(
+            value.cpu().numpy().tobytes()
+            for name, value in state.items()
+            if not name.endswith("num_batches_tracked")  # counts on when statistics stay
+        )
         views = settings.key("views", "batch_size", "frozen_training")
         content = [self.backbone_key, text_hash(weights), images.fingerprint, views]
         name = f"{settings.dataset}-k{settings.k}-{text_hash(repr(content))}"  # of any seed

@@ -60,18 +60,20 @@ class Settings(BaseModel):
     keep their pretrained weights, with `frozen_bn` the backbone its batch statistics. Sizes are in
     pixels. `views` are the augmented copies of an image in stage 2; a batch takes every
     `cell_stride`-th feature cell each way, at random offsets. `frozen_training` leaves dropout and
-    batch statistics on in the frozen network, as ZS3Net's code does. `feed_back`: which classes of
-    an image with unseen ones Eq. 2 fits; `fit_mixed`: whether Eq. 1 fits its seen ones. `protocol`
-    "strict" keeps images with unseen pixels out of stage 2 (`data/strict.py`); `holdout` is the
-    share of train that takes val's place while hyper-parameters are chosen; `align_corners` is how
-    ZS3Net upsamples. `features` "live" runs the frozen network in every step of stage 2, with fresh
-    augmentation in each epoch; "cached" keeps those of `views` on the disk; "auto" is live on a GPU
-    and cached on a CPU. `compile` wraps the generator's losses in torch.compile; "auto": on a GPU.
+    batch statistics on in the frozen network, as ZS3Net's code does. `classifier_init` "uniform"
+    starts the classifier from numbers on (0, 1), as that does; "small" is torch's own.
+    `feed_back`: which classes of an image with unseen ones Eq. 2 fits; `fit_mixed`: whether Eq. 1
+    fits its seen ones. `protocol` "strict" keeps images with unseen pixels out of stage 2
+    (`data/strict.py`); `holdout` is the share of train that takes val's place while
+    hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples. `features` "live" runs the
+    frozen network in every step of stage 2, with fresh augmentation in each epoch; "cached" keeps
+    those of `views` on the disk; "auto" is live on a GPU and cached on a CPU. `compile` wraps the
+    generator's losses in torch.compile; "auto": on a GPU.
 
-    Extras: `graph_target` and `graph_loops` are options of `method/graph_context.py`;
+    Extras: `graph_target` and `graph_loops` are options of `extras/graph_context.py`;
     `self_training` trains the whole network again on what each method predicts, of which
     `self_training_share` percent are kept, with `self_training_seen` those of seen classes too
-    (`method/self_training.py`).
+    (`extras/self_training.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,6 +125,7 @@ class Settings(BaseModel):
     cell_stride: Whole = Field(1, ge=1, le=8)
     stage2_epochs: Whole = Field(10, ge=1, le=10_000)
     warmup_epochs: Whole = Field(5, ge=0, le=10_000)
+    classifier_init: Literal["small", "uniform"] = "small"
     classifier_lr: Number = Field(0.07, ge=0, le=1000)
     classifier_loss: Literal["mean", "zs3net", "sum"] = "mean"
     loss_at: Literal["image", "feature"] = "image"

@@ -247,14 +247,15 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def code_hash(*folders: str) -> str:
-    """Hash of what the Python files below some folders of zs3lib do.
+def code_hash(*names: str) -> str:
+    """Hash of what some modules and folders of modules of zs3lib do.
 
     Comments, docstrings and formatting are left out, so that mending those redoes nothing.
     """
     code = []
-    for path in [path for name in folders for path in sorted((PACKAGE / name).rglob("*.py"))]:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    places = [PACKAGE / name for name in names]
+    for path in [p for place in places for p in sorted(place.rglob("*.py")) or [f"{place}.py"]]:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(getattr(node, "body", None), list):
                 node.body = [part for part in node.body if not _is_text(part)]

@@ -29,9 +29,9 @@ from zs3lib.method.deeplab import autocast, freeze
 from zs3lib.method.features import upsample
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import confusion_matrix
-from zs3lib.method.sources import FeatureCache
 from zs3lib.method.stage2 import Trainer
 from zs3lib.settings import Settings
+from zs3lib.sources import FeatureCache
 
 K = 10
 CLASSES = 21

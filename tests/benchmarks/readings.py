@@ -29,7 +29,7 @@ from zs3lib import Settings, storage
 from zs3lib.method.metrics import operating_point
 from zs3lib.method.stage2 import Trainer
 from zs3lib.results.paper import published
-from zs3lib.results.tables import markdown, spread
+from zs3lib.results.texts import markdown, spread
 from zs3lib.run import Run
 from zs3lib.seeds import stream
 

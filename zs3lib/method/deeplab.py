@@ -1,8 +1,9 @@
 """DeepLabv3+ (Sec. III-A): torchvision's backbones and ASPP, our decoder.
 
 The decoder's output is the per-pixel *feature* that the generator imitates, at 1/4 of the image's
-height and width; logits are upsampled to the rest ("H x W" in the paper). The 1x1 `classifier` is
-stage 1's: stage 2 trains a fresh one (`generator.Head`), as ZS3Net does.
+height and width; logits are upsampled to the image's own size ("H x W" in the paper). The 1x1
+`classifier` is stage 1's and thrown away after it: stage 2 trains a fresh one (`generator.Head`),
+as ZS3Net does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LOW_LEVEL_DIM = 48
 
 
 def _dilate(block: nn.Module, dilation: int) -> None:
-    """Trade a block's stride for dilation: same weights, twice the cells each way."""
+    """Stride 1 and dilated 3x3 kernels: the same weights, twice the cells each way."""
     for conv in block.modules():
         if isinstance(conv, nn.Conv2d):
             conv.stride = (1, 1)

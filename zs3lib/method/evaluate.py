@@ -48,7 +48,8 @@ def evaluate(
 
 
 def margins(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
-    """Count pixels by what they may be called, and by the first offset that makes it so.
+    """Count pixels by their best seen and best unseen class, and by the least offset from which the
+    unseen one wins: at offset 0 that is where it has the greatest logit of all.
 
     Arguments:
         logits: (C, H, W) float.

@@ -21,7 +21,7 @@ def extract(network: DeepLabV3Plus, images: Tensor, settings, *, training: bool 
     """
     device = next(network.parameters()).device
     images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-    # ASPP's pooled branch has no statistics of a single image.
+    # Batch norm behind ASPP's pooling of the whole image needs two images.
     network.train(training and settings.frozen_training and len(images) > 1)
     with torch.inference_mode(), autocast(device, settings.amp):
         features = network.features(images).permute(0, 2, 3, 1).half()
@@ -70,9 +70,9 @@ def predict(
 def cell_labels(labels: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """The label of the pixel that a feature cell's logits are shown at, (B, S, S) -> (B, h, w).
 
-    Upsampling places cell i of n at pixel (i + 1/2) S / n - 1/2, and with aligned corners at
-    i (S - 1) / (n - 1): for n = S / 4 these are 4i + 1.5 and, up to the far border, 4i, the pixel
-    that ZS3Net takes.
+    Upsampling places cell i of n at pixel (i + 1/2) S / n - 1/2, for n = S / 4 at 4i + 1.5; with
+    aligned corners at i (S - 1) / (n - 1), which is 4i where S = 4 (n - 1) + 1 (513, say), and goes
+    from 4i to 4i + 3 along a side of 312. ZS3Net takes pixel 4i throughout.
     """
     positions = []
     for n, full in zip(size, labels.shape[1:]):

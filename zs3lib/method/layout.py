@@ -1,7 +1,8 @@
 """Which images and classes of a batch learn from real features, and which from generated ones.
 
-An image that shows an unseen class gives no real features at all, not even of its seen classes: the
-paper's Fig. 2 is read as ZS3Net's code has it.
+An image that shows an unseen class gives no real features at all, not even of its seen classes.
+That is ZS3Net's code; the paper's words (Sec. IV-A, Fig. 2a) would also fit the generator to those
+seen classes: `fit_mixed`.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ class ImageLayout:
     Attributes:
         index: the image's place in its batch.
         has_unseen: whether any pixel is of an unseen class.
-        real: {class: row of `Batch.real`}, the classes that Eq. 1 fits to real features: all that
-            are shown where no unseen one is; where one is, none (with `fit_mixed` the seen ones).
+        real: {class: `samples` of its real features, drawn with replacement, (samples, F)} of the
+            classes that Eq. 1 fits: all that are shown where no unseen one is; where one is, none
+            (with `fit_mixed` the seen ones).
         recursed: the classes that Eq. 2 fits once the recursion has begun: where `has_unseen` the
             unseen ones shown in at least one feature cell (with `feed_back` "all" the seen too).
     """
 
     index: int
     has_unseen: bool
-    real: dict[int, int]
+    real: dict[int, Tensor]
     recursed: list[int]
 
 
@@ -62,9 +64,7 @@ class Batch:
         features, labels: as given, float32 and on the device.
         cells: labels of the feature cells, (B, h, w) int64.
         images: an `ImageLayout` for each image.
-        real: for each class of each image without unseen ones `samples` of its real features,
-            drawn with replacement, (fits, samples, F).
-        seen, mixed: the images without and with unseen pixels, (n,) int64 on the device.
+        seen, with_unseen: the images without and with unseen pixels, (n,) int64 on the device.
     """
 
     def __init__(
@@ -84,29 +84,31 @@ class Batch:
             cells = cells[:, i::stride, j::stride]
         self.images: list[ImageLayout] = []
         all_classes = settings.feed_back == "all"
-        positions = []
+        drawn: dict[tuple[int, int], Tensor] = {}  # by image and class
         for index in range(len(cells)):
             flat = cells[index].flatten()
             present = [c for c in classes_in(flat) if c != VOID]
-            # An unseen object smaller than a cell counts too: what is around it is left out.
+            # An unseen object smaller than a cell counts too (unlike in ZS3Net, which looks at
+            # cells): what is around it is left out.
             has_unseen = not set(unseen).isdisjoint(classes_in(labels[index].flatten()))
             recursed = [c for c in present if has_unseen and (all_classes or c in unseen)]
-            real = {}
             for c in present:
                 if c in unseen or (has_unseen and not settings.fit_mixed):
                     continue
                 own = (flat == c).nonzero().flatten()
-                drawn = own[torch.randint(len(own), (settings.samples,))]
-                real[c] = len(positions)
-                positions.append(index * len(flat) + drawn)
-            self.images.append(ImageLayout(index, has_unseen, real, recursed))
+                taken = own[torch.randint(len(own), (settings.samples,))]
+                drawn[index, c] = index * len(flat) + taken
+            self.images.append(ImageLayout(index, has_unseen, {}, recursed))
         self.features = sent(features, device).float()
         self.labels = sent(labels, device)
         self.cells = sent(cells, device).long()
         seen = [image.index for image in self.images if not image.has_unseen]
-        mixed = [image.index for image in self.images if image.has_unseen]
-        numbers = sent(torch.cat([*positions, torch.tensor(seen + mixed)]), device)
-        rows, self.seen, self.mixed = numbers.split(
-            [len(positions) * settings.samples, len(seen), len(mixed)]
+        with_unseen = [image.index for image in self.images if image.has_unseen]
+        # One transfer for all that is indexed with.
+        numbers = sent(torch.cat([*drawn.values(), torch.tensor(seen + with_unseen)]), device)
+        rows, self.seen, self.with_unseen = numbers.split(
+            [len(drawn) * settings.samples, len(seen), len(with_unseen)]
         )
-        self.real = self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples))
+        real = self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples))
+        for (index, c), features in zip(drawn, real):
+            self.images[index].real[c] = features

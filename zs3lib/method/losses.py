@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..classes import VOID
 
-BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # s of exp(-|x - y|^2 / (2 s)), ZS3Net's
+# s of exp(-|x - y|^2 / (2 s)), ZS3Net's: variances, though the field says bandwidths
+BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 # sqrt's slope is infinite at 0, where float32's rounding of MMD^2 is about 1e-6: below, the loss
 # is flat.
 FLOOR = 1e-6
@@ -36,8 +37,10 @@ def mmd(
 ) -> Tensor:
     """Maximum mean discrepancy between real features and generated ones (Eq. 1).
 
+    The paper's sums run over N of x and M of y; its words have N and M the other way round.
+
     Arguments:
-        x: real features, the paper's x with N, (N, D) float; no gradient passes through them.
+        x: real features, (N, D) float; no gradient passes through them.
         y: generated features, (M, D) float.
         bandwidths: s of the Gaussians that are summed.
         root: the square root of Eq. 1, as ZS3Net trains with; False for Eq. 1 itself.
@@ -57,15 +60,18 @@ def zs_mmd(
     bandwidths: tuple[float, ...] = BANDWIDTHS,
     root: bool = True,
 ) -> Tensor:
-    """Zero-shot MMD (Eq. 2, our reading): trusted features teach, weighted by their confidence.
+    """Zero-shot MMD (Eq. 2): high-confidence pseudo-features teach, weighted by their confidence.
 
     (1/Q^2) sum_ii' c_i c_i' k(a_i, a_i') - (2/(QP)) sum_ij c_i k(a_i, b_j)
     + (1/P^2) sum_jj' k(b_j, b_j')
 
+    Our reading: the formula is missing from the text that we had, and is put together from what it
+    says of P, Q, a, b and c. Q counts the a_i that are kept.
+
     With c < 1 the weighted a have a mass below 1: they attract less than the b repel one another.
 
     Arguments:
-        a: trusted features, (Q, D) float; no gradient passes through them.
+        a: the pseudo-features that are kept, (Q, D) float; no gradient passes through them.
         b: generated features, (P, D) float.
         c: confidences of a, (Q,) float in [0, 1]; no gradient passes through them.
         q: the count Q, when `a` also holds rejected vectors with c = 0 (shapes are fixed then).
@@ -109,5 +115,5 @@ def pixel_loss(
         return total
     known = labels != VOID
     weight = known if weights is None else weights[labels.masked_fill(~known, 0)] * known
-    mean = total / weight.sum().clamp_min(1)
+    mean = total / weight.sum().clamp_min(1e-12)
     return mean / len(labels) if reduction == "zs3net" else mean

@@ -1,4 +1,4 @@
-"""The systems that the tables compare, one class each: only what the paper says differs.
+"""The systems that the tables compare, one class each: how they are shown, and where they differ.
 
 To add one, write such a class under `@register`: `methods="zs3net,yours"` then trains it, and
 tables, figures and checks know it.
@@ -98,6 +98,7 @@ class Ours(Method):
 
     def weights(self, probabilities, c: int, tau: float):
         confidence, predicted = probabilities.max(1)
+        # "correct class predictions and with high probability" (Sec. III-B; Sec. I says "or")
         return confidence * ((predicted == c) & (confidence > tau))
 
 
@@ -114,32 +115,3 @@ class EqualWeight(Method):
 
     def weights(self, probabilities, c: int, tau: float):
         return probabilities.new_ones(len(probabilities))
-
-
-# ---- extras: beside the paper's tables, run only where `methods` names them ---------------------
-
-
-@register
-class GraphContext(Method):
-    """ZS3Net's graph context, which the paper leaves out: an image has too few nodes for Eq. 2."""
-
-    name = "graph_context"
-    title = "ZS3Net + graph context (extra)"
-    about = "ZS3Net, its classifier also trained on features generated for whole regions"
-    colour = "#56b4e9"
-    extra = True
-    datasets = ("context",)
-    trainer = "zs3lib.extras.graph_context:GraphTrainer"
-
-
-@register
-class Projection(Method):
-    """The baseline before generators: a feature is projected to the words, the nearest one wins."""
-
-    name = "projection"
-    title = "Projection (extra)"
-    about = "features regressed to word vectors on seen classes, the nearest word wins"
-    colour = "#cc79a7"
-    generates = False
-    extra = True
-    trainer = "zs3lib.extras.projection:ProjectionTrainer"

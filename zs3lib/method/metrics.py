@@ -63,6 +63,8 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
 def scores(confusion: np.ndarray | Tensor, split: Split) -> dict[str, float]:
     """The ten numbers of a table row, in percent: {seen,unseen,overall}_{pa,ma,miou} and hiou.
 
+    A class that is nowhere present counts 0 in MA and mIoU.
+
     Arguments:
         confusion: (C, C) counts over all validation pixels, rows are the ground truth.
         split: seen and unseen class indices; background is seen.
@@ -87,7 +89,7 @@ def scores(confusion: np.ndarray | Tensor, split: Split) -> dict[str, float]:
 def operating_point(
     at_offsets: np.ndarray | Tensor, tuning: np.ndarray | Tensor | None, split: Split
 ) -> dict:
-    """A method's scores, and what it is apart from its place between seen and unseen classes.
+    """A method's scores, and how good it is at every balance of seen against unseen classes.
 
     Arguments:
         at_offsets: confusion matrices on the validation images at each of `OFFSETS`, (n, C, C).
@@ -101,8 +103,9 @@ def operating_point(
     rows = [scores(confusion, split) for confusion in at_offsets]
     curve = {name: [row[name] for row in rows] for name in ("seen_miou", "unseen_miou")}
     curve["offset"] = [offset if math.isfinite(offset) else None for offset in OFFSETS]
-    # from seen classes alone to unseen ones alone: seen mIoU falls
-    area = -torch.trapezoid(*(torch.tensor(curve[name]) for name in ("unseen_miou", "seen_miou")))
+    # from unseen classes alone to seen ones alone: seen mIoU grows
+    unseen, seen = (torch.tensor(curve[name][::-1]) for name in ("unseen_miou", "seen_miou"))
+    area = torch.trapezoid(unseen, seen)
     best = None
     if tuning is not None:
         chosen = [scores(confusion, split)["hiou"] for confusion in tuning]

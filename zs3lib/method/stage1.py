@@ -1,7 +1,8 @@
 """Stage 1 (Sec. IV-A): DeepLabv3+ fine-tuned with cross-entropy on images without unseen classes.
 
 Both stages read batches from a *source*: `source.batches` is how many an epoch has,
-`source.epoch(e)` yields them, `source.ids(e, n)` names the images of the n-th.
+`source.epoch(e)` yields them, `source.ids(e, n)` names the images of the n-th
+(`data/augment.py: Pictures` for stage 1, `sources.py` for stage 2).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from tqdm.auto import tqdm
 
 from ..classes import Split
 from ..errors import ZS3Error
+from ..parallel import mean, ranks, share, spread
 from ..seeds import stream
 from .deeplab import DeepLabV3Plus, autocast
 from .losses import pixel_loss
-from .parallel import mean, ranks, share, spread
 
 SHOWN = 8  # image ids of a large batch that fit on one line
 
@@ -58,7 +59,7 @@ def train(
 
     Of several processes (`parallel`) each has its share of a batch, and the first saves.
 
-    Returns: the mean cross-entropy of each epoch. Raises ZS3Error when a loss is not finite.
+    Returns: the mean loss of each epoch. Raises ZS3Error when a loss is not finite.
     """
     network.to(device, memory_format=torch.channels_last)
     epochs = settings.stage1_epochs

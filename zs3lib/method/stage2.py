@@ -16,7 +16,7 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..classes import VOID, Split
@@ -28,6 +28,7 @@ from .methods import Method
 from .stage1 import check_finite, poly
 
 NOTHING = torch.empty(0, dtype=torch.float64)
+SHARED = ("cell_stride", "feed_back", "fit_mixed", "samples", "warmup_epochs")  # of a pass
 
 
 def compiled(function: Callable, wanted: bool | str, device: torch.device) -> Callable:
@@ -67,7 +68,7 @@ class Trainer:
         device: where to train.
     """
 
-    kinds = ("generator", "recursion", "classifier", "q")  # of loss, in the order of a step
+    kinds = ("generator", "recursion", "classifier", "q")  # what `step` may return
 
     def __init__(
         self,
@@ -85,7 +86,10 @@ class Trainer:
         torch.manual_seed(stream(settings.seed, 20))
         features = settings.feature_dim
         self.head = Head(words=words, noise=settings.noise, features=features).to(device)
-        # fused: the one that can leave out a step (`_learn`)
+        if settings.classifier_init == "uniform":
+            for parameter in self.head.classifier.parameters():
+                nn.init.uniform_(parameter)
+        # fused: leaves out a step where found_inf is 1 without waiting for the GPU (`_learn`)
         self.generator_optimiser = torch.optim.Adam(
             self.head.generator.parameters(), lr=settings.generator_lr, fused=True
         )
@@ -122,11 +126,11 @@ class Trainer:
         """
         self.losses = defaultdict(list)
         self.head.train()  # dropout is part of the generator's noise whenever it generates
-        if self.method.generates:
-            for image in batch.images:
-                for c, row in image.real.items():
-                    self.fit_generator(c, real=batch.real[row])
-                for c in image.recursed if self.recursing else []:
+        for image in batch.images if self.method.generates else []:
+            for c, real in image.real.items():
+                self.fit_generator(c, real)
+            if self.recursing:
+                for c in image.recursed:
                     self.recurse(c)
         self.fit_classifier(batch)
         self.schedule.step()
@@ -140,21 +144,20 @@ class Trainer:
         self.losses["generator"].append(loss.detach().clone())  # a CUDA graph writes over its own
 
     def recurse(self, c: int) -> None:
-        """One step on a class towards what the classifier recognises as it (Eq. 2, Fig. 2b)."""
+        """One step on a class towards its high-confidence pseudo-features (Eq. 2, Fig. 2b)."""
         settings = self.settings
         b = self.head.generate(c, settings.samples)
         with torch.no_grad():
             # The paper's words fit a draw of their own ("fresh") and the very b ("same"). With one
             # draw for both, equal weights are a loss of nothing: a = b.
             a = b if settings.pseudo == "same" else self.head.generate(c, settings.samples)
-            probabilities = self.head.classifier(a).softmax(1)
-            confidence = self.method.weights(probabilities, c, settings.tau)
-            q = (confidence > 0).sum()  # the others stay in a with c = 0: shapes are fixed
+            c_i = self.method.weights(self.head.classifier(a).softmax(1), c, settings.tau)
+            q = (c_i > 0).sum()  # the others stay in a with c_i = 0: shapes are fixed
         normalise = settings.zs_weights == "normalised"
-        loss = self.zs_mmd(
-            a, b, confidence, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root
-        )
-        # A single teacher would be the whole target: "the gradient will explode" (Sec. IV-C).
+        loss = self.zs_mmd(a, b, c_i, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root)
+        # A single one would be the whole target: "the gradient will explode" (Sec. IV-C). Adam
+        # divides by the usual size of a gradient: gamma counts beside Eq. 1's steps, with which
+        # it shares that size, and even gamma = 0 is a step, by momentum.
         self._learn(settings.gamma * loss, skip=q < 2)
         self.losses["recursion"].append(loss.detach().clone())
         self.losses["q"].append(q)
@@ -172,12 +175,12 @@ class Trainer:
         ones at every pixel elsewhere (Sec. IV-A).
         """
         settings = self.settings
-        mixed = batch.mixed if self.method.generates else batch.mixed[:0]
-        images = torch.cat([batch.seen, mixed])
+        unseen = batch.with_unseen if self.method.generates else batch.with_unseen[:0]
+        images = torch.cat([batch.seen, unseen])
         if not len(images):
             return
         with torch.no_grad():
-            made = self.head.generate_map(batch.cells[mixed], VOID)
+            made = self.head.generate_map(batch.cells[unseen], VOID)
         features = torch.cat([batch.features[batch.seen], made])
         logits = self.head.classifier(features).permute(0, 3, 1, 2)
         labels = batch.cells[images]
@@ -228,12 +231,13 @@ class Stage2:
     """The training of every method of a run: one pass over the batches of an epoch serves all.
 
     Until the warm-up ends ("after a few epochs of training", Sec. III) all methods with a generator
-    do the same with the same random numbers: the first of them does it, the others then start from
-    a copy of it.
+    do the same with the same random numbers: to save time the first of them does it, and the others
+    start from a copy of it. All learn from the same batches, so that their settings must agree on
+    what a batch holds.
 
     Arguments:
         trainers: {method: Trainer}.
-        source: batches of (features (B, h, w, F), labels (B, S, S)); see stage1.
+        source: batches of (features (B, h, w, F), labels (B, S, S)); see `stage1`.
 
     Attributes:
         history: {method: {"generator", "recursion", "classifier", "q": mean of each epoch}}; None
@@ -246,6 +250,9 @@ class Stage2:
         self.settings = next(iter(trainers.values())).settings
         self.history: dict[str, dict[str, list]] = {name: {} for name in trainers}
         self.epochs = 0
+        for trainer in trainers.values():
+            if any(getattr(trainer.settings, n) != getattr(self.settings, n) for n in SHARED):
+                raise ValueError(f"methods trained together must agree on {', '.join(SHARED)}")
         # The methods that do the same until the warm-up ends: none with a trainer of its own.
         plain = {name: trainer for name, trainer in trainers.items() if type(trainer) is Trainer}
         self.alike = [name for name, trainer in plain.items() if trainer.method.generates]

@@ -11,7 +11,7 @@ import pandas as pd
 from ..classes import split
 from ..storage import RESOURCES, TABLES, read_text, write_texts
 from .paper import head, published
-from .tables import markdown
+from .texts import markdown
 
 ROW = ["table", "dataset", "k", "model"]
 CHECKED = ["overall_pa", "overall_ma", "overall_miou", "hiou"]

@@ -11,7 +11,7 @@ from ..method.methods import METHODS, SELF_TRAINED, is_extra
 from ..storage import RESOURCES, write_texts
 from . import paper, records
 from .paper import SHORT as METRICS
-from .tables import bullets, markdown, spread
+from .texts import bullets, markdown, spread
 
 ABOUT = (
     "Percent. Each cell: measured (published). Published are, of ZS3Net and Ours, this paper's "

@@ -13,7 +13,7 @@ import pandas as pd
 from ..classes import DATASETS
 from ..storage import write_texts
 from . import paper
-from .tables import markdown, spread
+from .texts import markdown, spread
 
 ABOUT = (
     "Percent, mean over seeds ± sample standard deviation. hIoU: as trained. Best hIoU: with an "

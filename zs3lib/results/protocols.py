@@ -10,7 +10,7 @@ from ..errors import ZS3Error
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
 from .paper import SHORT as METRICS
-from .tables import bullets, markdown, spread
+from .texts import bullets, markdown, spread
 
 ROW = ["dataset", "k", "model"]
 PROTOCOL = (

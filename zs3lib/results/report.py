@@ -20,6 +20,7 @@ from PIL import Image
 from ..errors import ZS3Error
 from ..storage import FIGURES, RESOURCES, ROOT, RUNS, atomic_write, write_texts
 from . import operating, records, tables
+from .texts import spread
 
 TEMPLATES = RESOURCES / "report"
 
@@ -127,7 +128,7 @@ def write(
         setting=records.SETTING[profile],
         figures=drawn,
         tables=tables.tables(found, profile, ks, chosen.get("datasets")),
-        floor=tables.spread(tables.floor(found)),
+        floor=spread(tables.floor(found)),
         floor_note=tables.FLOOR,
         points=operating.points(found),
         points_note=operating.ABOUT,

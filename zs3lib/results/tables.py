@@ -12,6 +12,7 @@ from ..method.methods import METHODS, is_extra
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
 from .paper import HEADS, METRICS
+from .texts import bullets, markdown, spread
 
 COLUMNS = pd.MultiIndex.from_tuples(HEADS.values())
 TEX = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -21,26 +22,6 @@ FLOOR = (
     "generated features, which never learns an unseen class. A dash: not measured, or a ratio to "
     "a floor of 0."
 )
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame of texts as a table for GitHub; its index is not shown."""
-    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.values.tolist()]
-    lines = [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def bullets(notes: list[str]) -> str:
-    """Notes below a table, for GitHub."""
-    return "\n".join(f"- {note}" for note in notes)
-
-
-def spread(mean: pd.DataFrame, std: pd.DataFrame | None = None) -> pd.DataFrame:
-    """ "12.3" for one seed (std is NaN), "12.3 ± 0.4" for several, "-" for no number."""
-    shown = mean.map("{:.1f}".format)
-    if std is not None:
-        shown += std.map(" ± {:.1f}".format).where(std.notna(), "")
-    return shown.where(mean.notna(), "-")
 
 
 class Table:

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..errors import ZS3Error
-from ..seeds import shuffled, stream
-from .deeplab import DeepLabV3Plus
-from .features import extract
+from .errors import ZS3Error
+from .method.deeplab import DeepLabV3Plus
+from .method.features import extract
+from .seeds import shuffled, stream
 
 # (view, the images of each batch) -> those batches: images (B, 3, S, S) float32, labels (B, S, S)
-Pictures = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]
+Batches = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]
 
 
 class Source:
@@ -56,7 +56,7 @@ class LiveFeatures(Source):
         ids, settings: as in `Source`; pictures: where the augmented images come from.
     """
 
-    def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Pictures, settings):
+    def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Batches, settings):
         super().__init__(ids, settings)
         self.network = network
         self.pictures = pictures
@@ -89,7 +89,7 @@ class FeatureCache(Source):
         self.shape = (side, side, settings.feature_dim)
         self.row_bytes = 2 * side * side * settings.feature_dim + self.size**2
 
-    def fill(self, network: DeepLabV3Plus, pictures: Pictures) -> None:
+    def fill(self, network: DeepLabV3Plus, pictures: Batches) -> None:
         """Compute what is not there yet; what an interrupted run had written is kept.
 
         Raises ZS3Error where the disk has no room or a feature is not finite.
@@ -98,7 +98,7 @@ class FeatureCache(Source):
             self._compute(network, pictures)
         self.file = open(self.path, "rb")  # stays readable where another run removes it
 
-    def _compute(self, network: DeepLabV3Plus, pictures: Pictures) -> None:
+    def _compute(self, network: DeepLabV3Plus, pictures: Batches) -> None:
         count = len(self.image_ids)
         size = self.settings.batch_size
         views = self.settings.views
@@ -108,9 +108,9 @@ class FeatureCache(Source):
                 rows = file.tell() // self.row_bytes
                 rows -= rows % count % size  # whole batches: the same features to the last bit
                 file.truncate(rows * self.row_bytes)
-        view, first = divmod(rows, count)
+        start, first = divmod(rows, count)
         with tqdm(total=views * count, initial=rows, desc="features", unit="image") as bar:
-            for view in range(view, views):
+            for view in range(start, views):
                 order = [[*range(n, min(n + size, count))] for n in range(first, count, size)]
                 for batch, (images, labels) in zip(order, pictures(view, order)):
                     # Dropout's draws belong to the place in the file.
@@ -125,7 +125,7 @@ class FeatureCache(Source):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What cannot be written is told, and leaves no rest that fills the disk."""
+        """Where it cannot be written, say so and delete what has been: it may fill the disk."""
         try:
             yield
         except OSError as error:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..classes import VOID
+from .classes import VOID
 
 
 @contextmanager
 def processes() -> Iterator[None]:
-    """Those that torchrun started, with the GPU of this one; without torchrun, this one alone."""
+    """Join torchrun's processes, each with its GPU; without torchrun, this process is alone."""
     if "LOCAL_RANK" not in os.environ:
         yield
         return
