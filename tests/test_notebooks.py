@@ -82,7 +82,7 @@ def test_new_class_segments_words_that_the_run_never_saw(runs, places, tmp_path)
 
 def test_diagnose_shows_why_classes_fail(runs, tmp_path):
     given = {"k": "10", "per_class": "20", "images": 8.0, "device": "cpu"}
-    assert run("diagnose", tmp_path, runs_root=runs, **given) == 5
+    assert run("diagnose", tmp_path, runs_root=runs, **given) == 6
 
 
 def test_method_finds_every_formula_and_its_call_agreeing(tmp_path):
