@@ -2,13 +2,13 @@
 
     python tests/benchmarks/recursion.py -p data_root /data -p weights mobilenet_v2.pth \
         -p word_vectors vectors.txt -p classifier_loss zs3net -p classifier_lr 0.07 \
-        -p unseen_weight 100 [--ks 2 6 10] [--seeds 0 1 2] [--open]
+        -p unseen_weight 100 [--ks 2 6 10] [--seeds 0 1 2] [--open | --tables]
 
 leaves the records of runs/lite/voc-k<K>-s<seed> for Tables I and III, and tables/lite/
-recursion.{md,csv}; --open trains the choices below the first group. What is trained together
-shares features, batches and warm-up, and all seeds of a K share backbone, features and one pass
-over the validation images. What a K has left in runs/lite/recursion/ is not done again; the table
-is of all that is there.
+recursion.{md,csv}; --open trains the choices below the first group, --tables no more than what
+these tables show. What is trained together shares features, batches and warm-up, and all seeds of a
+K share backbone, features and one pass over the validation images. What a K has left in
+runs/lite/recursion/ is not done again; the table is of all that is there.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def measure(runs: list[Run], groups: list) -> list[dict]:
         (run.settings.seed, row): head for run in runs for row, head in train(run, groups).items()
     }
     found, tuning = runs[0].confusions({key: head.classifier for key, head in heads.items()})
-    for run in runs if groups[0] is GROUPS[0] else []:
+    for run in runs if RECORDED[0] in groups[0][1] else []:
         names = {GROUPS[0][1][row][0]: (run.settings.seed, row) for row in RECORDED}
         # What has been counted for all of them at once, in place of a pass for each.
         own = [{name: counts[key] for name, key in names.items()} for counts in (found, tuning)]
@@ -137,7 +137,9 @@ def main() -> None:
     command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     command.add_argument("--ks", nargs="+", type=int, default=[10])
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    command.add_argument("--open", action="store_true", help="the choices below the first group")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--open", action="store_true", help="the choices below the first group")
+    which.add_argument("--tables", action="store_true", help="only what Tables I and III show")
     words = command.parse_args()
     for k in words.ks:
         path = FOLDER / f"voc-k{k}{'-open' * words.open}.json"
@@ -145,7 +147,10 @@ def main() -> None:
             begin = time.time()
             given = {"profile": "lite", "k": k, **dict(words.p)}
             runs = [Run(Settings.make(seed=seed, **given)) for seed in words.seeds]
-            rows = measure(runs, GROUPS[1:] if words.open else GROUPS[:1])
+            groups = GROUPS[1:] if words.open else GROUPS[:1]
+            if words.tables:
+                groups = [({}, {row: GROUPS[0][1][row] for row in RECORDED})]
+            rows = measure(runs, groups)
             content = {"rows": rows, "minutes": (time.time() - begin) / 60}
             content |= {"git": storage.git(), "settings": runs[0].settings.as_dict()}
             storage.write_json(path, content)
