@@ -9,7 +9,7 @@ from argparse import SUPPRESS
 from importlib import import_module
 from pathlib import Path
 
-from .classes import DATASETS
+from .classes import DATASETS, in_grid
 from .errors import ZS3Error
 from .profiles import PROFILES
 from .storage import DATA, FIGURES, RESOURCES, ROOT, RUNS, TABLES
@@ -102,7 +102,7 @@ COMMANDS = {
         "already is used as it is.",
         [
             option("--profile", default="paper", choices=("paper", "lite"), help="whose"),
-            option("--datasets", nargs="+", choices=DATASETS, default=[*DATASETS], help="of which"),
+            option("--datasets", nargs="+", choices=in_grid(), default=in_grid(), help="of which"),
             place("--root", DATA, "the data folder"),
             option("--only-list", action="store_true", help="list what is missing, fetch nothing"),
         ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .errors import ZS3Error
+from .paths import RESOURCES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,17 @@ CONTEXT_CLASSES = (
 # The list of Pascal-Context's 459 labels names three of the 59 classes differently.
 CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
 
+# All 182 labels of COCO-Stuff, by their number from 1 on; eleven have no pixel: 171 are classes.
+COCOSTUFF_LABELS = tuple(
+    line.partition(": ")[2]
+    for line in (RESOURCES / "cocostuff_labels.txt").read_text(encoding="utf-8").splitlines()
+)
+COCOSTUFF_EMPTY = frozenset(
+    "street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, "
+    "hair brush".split(", ")
+)
+COCOSTUFF_CLASSES = tuple(name for name in COCOSTUFF_LABELS if name not in COCOSTUFF_EMPTY)
+
 # In the paper's words: cow, motorbike, airplane, sofa, cat, tv, train, bottle, chair, potted-plant.
 PAPER_UNSEEN = tuple(
     "cow motorbike aeroplane sofa cat tvmonitor train bottle chair pottedplant".split()
@@ -36,6 +48,12 @@ PAPER_UNSEEN = tuple(
 # ZS3Net's list for Context; the first two are the paper's as well.
 ZS3NET_CONTEXT_UNSEEN = tuple(
     "cow motorbike sofa cat boat fence bird tvmonitor aeroplane keyboard".split()
+)
+# The splits of SPNet, which CaGNet and others keep.
+VOC_15_5_UNSEEN = tuple("pottedplant sheep sofa train tvmonitor".split())
+COCOSTUFF_156_15_UNSEEN = tuple(
+    "frisbee skateboard cardboard carrot scissors suitcase giraffe cow road wall-concrete tree "
+    "grass river clouds playingfield".split()
 )
 
 
@@ -55,8 +73,9 @@ class Dataset:
     Attributes:
         name: as in settings and file names; title: as in a table's heading.
         classes: class names, label 0 first; background is a class, and a seen one.
-        unseen_order: the K unseen classes are its first K.
+        unseen_order: the K unseen classes are its first K; none: the paper has no such dataset.
         other_lists: {name: such an order} of other work, chosen by the setting `unseen_list`.
+        splits: {name: unseen classes} of later papers, chosen likewise; K is how many they are.
         tau_gamma: {K: (tau, gamma)}; a K that is not here takes those of the next larger one.
         table: the paper's table of its results, "" for none.
         reader: the class that reads it, "module:Class", called with (root, part).
@@ -68,8 +87,15 @@ class Dataset:
     reader: str
     unseen_order: tuple[str, ...] = PAPER_UNSEEN
     other_lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tau_gamma: dict[int, tuple[float, float]] = field(default_factory=lambda: {10: (0.85, 1 / 40)})
     table: str = ""
+
+    @property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """All that `unseen_list` may name, the default first."""
+        own = {"paper": self.unseen_order} if self.unseen_order else {}
+        return own | self.other_lists | self.splits
 
 
 DATASETS: dict[str, Dataset] = {}
@@ -87,6 +113,7 @@ register(
         title="Pascal-VOC 2012",
         classes=VOC_CLASSES,
         reader="zs3lib.data.segmentation:VOC",
+        splits={"15-5": VOC_15_5_UNSEEN},
         tau_gamma={
             2: (0.85, 1 / 40),
             4: (0.7, 1 / 80),
@@ -114,11 +141,26 @@ register(
         table="II",
     )
 )
+register(
+    Dataset(
+        name="cocostuff",
+        title="COCO-Stuff",
+        classes=COCOSTUFF_CLASSES,
+        reader="zs3lib.data.segmentation:CocoStuff",
+        unseen_order=(),
+        splits={"156-15": COCOSTUFF_156_15_UNSEEN},
+    )
+)
+
+
+def in_grid() -> list[str]:
+    """The datasets that `make` trains over K and downloads: not one of later papers' splits."""
+    return [name for name, entry in DATASETS.items() if entry.unseen_order]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Seen and unseen class indices of one (dataset, K); background is a seen class."""
+    """Seen and unseen class indices of one (dataset, K); background, if counted, is seen."""
 
     dataset: str
     k: int
@@ -131,32 +173,49 @@ class Split:
         return tuple(self.names[i] for i in self.unseen)
 
 
-def split(dataset: str, k: int, unseen_list: str = "paper") -> Split:
-    """The split of a dataset with the first `k` unseen classes of a list.
-
-    Raises ZS3Error on an unknown dataset or list, or a K out of range.
-    """
+def entry_of(dataset: str) -> Dataset:
+    """A dataset by its name; ZS3Error on an unknown one."""
     if dataset not in DATASETS:
         raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
-    entry = DATASETS[dataset]
-    lists = {"paper": entry.unseen_order} | entry.other_lists
-    if unseen_list not in lists:
-        raise ZS3Error(
-            f"unknown unseen_list '{unseen_list}' of {dataset}: choose one of {', '.join(lists)}"
-        )
-    order = lists[unseen_list]
+    return DATASETS[dataset]
+
+
+def split(dataset: str, k: int, unseen_list: str = "paper", background: bool = True) -> Split:
+    """The split of a dataset with the first `k` unseen classes of a list, or all of a split's.
+
+    Without `background` it is no class, but void: the classes are counted from the next one on.
+
+    Raises ZS3Error on an unknown dataset or list, a K that the list has not, or where background
+    is no class anyway.
+    """
+    entry = entry_of(dataset)
+    if unseen_list not in entry.lists:
+        names = ", ".join(entry.lists)
+        raise ZS3Error(f"unknown unseen_list '{unseen_list}' of {dataset}: choose one of {names}")
+    order = entry.lists[unseen_list]
     most = len(order)
-    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
+    whole = isinstance(k, int) and not isinstance(k, bool)
+    if unseen_list in entry.splits and not (whole and k == most):
+        raise ZS3Error(f"k is {k!r}: the split {unseen_list} of {dataset} has K = {most}, no other")
+    if not (whole and 1 <= k <= most):
         paper = ", ".join(map(str, PAPER_KS))
         raise ZS3Error(
             f"k is {k!r}: K must be a whole number from 1 to {most} (the paper's: {paper})"
         )
-    unseen = tuple(entry.classes.index(name) for name in order[:k])
-    seen = tuple(i for i in range(len(entry.classes)) if i not in unseen)
-    return Split(dataset, k, entry.classes, seen, unseen)
+    if not background and entry.classes[0] != "background":
+        raise ZS3Error(f"background is False, but no class of {dataset}: leave it out")
+    names = entry.classes if background else entry.classes[1:]
+    unseen = tuple(names.index(name) for name in order[:k])
+    seen = tuple(i for i in range(len(names)) if i not in unseen)
+    return Split(dataset, k, names, seen, unseen)
 
 
-def tau_gamma(dataset: str, k: int) -> tuple[float, float]:
-    """The paper's tau and gamma; for a K that the paper lacks those of its next larger K."""
+def tau_gamma(dataset: str, k: int, unseen_list: str = "paper") -> tuple[float, float]:
+    """The paper's tau and gamma; for a K that the paper lacks those of its next larger K.
+
+    It has none for the splits of later papers: these take those of its largest K, and COCO-Stuff
+    VOC's.
+    """
     given = DATASETS[dataset].tau_gamma
-    return given[min((paper for paper in given if paper >= k), default=max(given))]
+    least = max(given) if unseen_list in DATASETS[dataset].splits else k
+    return given[min((paper for paper in given if paper >= least), default=max(given))]

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import nn
 
-from .classes import Split, split
+from .classes import Split
 from .data.augment import validation_input
 from .data.segmentation import SegmentationData, open_data
 from .devices import device_of
@@ -50,7 +50,8 @@ class FinishedRun:
     def open_data(self, part: str) -> SegmentationData:
         """Its images, part "train" or "val"."""
         settings = self.settings
-        return open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout)
+        chosen = {"holdout": settings.holdout, "background": settings.background}
+        return open_data(settings.dataset, settings.data_root, part, **chosen)
 
     def predict(self, image: Image.Image, methods: Sequence[str] | None = None) -> dict:
         """As `predict_image`."""
@@ -80,6 +81,8 @@ def run_folder(run: str | Path) -> Path:
 def how_to_make(folder: Path) -> str:
     """The command that makes the run whose folder this is."""
     profile, run = folder.absolute().parts[-2:]
+    if re.search(r"-s\d+-(?!strict)", run):  # of a list or split that make's grid may lack
+        return f"python -m zs3lib run runs/{profile}/{run}"
     numbers = zip(("K", "SEED"), re.findall(r"\d+", run))
     command = f"make runs/{profile}/{run}/metrics.json PROFILE={profile}"
     return " ".join([command, *map("=".join, numbers)])
@@ -133,7 +136,7 @@ def _read(folder: Path, changes: dict) -> FinishedRun:
     except ValidationError as error:
         reason = f"of another version of zs3lib ({'; '.join(map(_line, error.errors()))})"
         raise ZS3Error(f"{path} is {reason}: {_again(folder)}") from None
-    parts = split(settings.dataset, settings.k, settings.unseen_list)
+    parts = settings.split
     model, heads = load_heads(folder, settings, len(parts.names), record["keys"]["head"])
     return FinishedRun(folder, record, settings, parts, model, heads)
 

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .classes import DATASETS
+from .classes import DATASETS, in_grid
 from .errors import ZS3Error
 from .profiles import PROFILES
 from .storage import ROOT, read_text, saved
 
 TRAIN = ROOT / "notebooks" / "train.ipynb"
 FOLDER = re.compile(
-    r"(?P<dataset>\w+)-k(?P<k>\d+)-s(?P<seed>\d+)(-(?!strict)(?P<list>\w+))?(?P<strict>-strict)?"
+    r"(?P<dataset>\w+)-k(?P<k>\d+)-s(?P<seed>\d+)"
+    r"(-(?!strict|void)(?P<list>[\w-]+?))?(?P<void>-void)?(?P<strict>-strict)?"
 )
 
 
@@ -74,7 +75,7 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
 
     Arguments:
         what: a notebook, with `output` where the executed one goes; or the folder of a training,
-            runs/<profile>/<dataset>-k<K>-s<seed>[-<list of unseen classes>][-strict].
+            runs/<profile>/<dataset>-k<K>-s<seed>[-<list of unseen classes>][-void][-strict].
 
     Raises ZS3Error on what is neither, and on a parameter that the notebook does not have.
     """
@@ -96,6 +97,7 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
             "seed": int(run["seed"]),
             "protocol": "strict" if run["strict"] else "paper",
             "unseen_list": run["list"] or "paper",
+            "background": not run["void"],
             "runs_root": str(what.absolute().parents[1]),
         }
     if twice := [name for name in own if name in given]:
@@ -144,10 +146,11 @@ def _settings(values: dict) -> None:
 def _problems(profile: str, datasets: str, ks: str, seeds: str, lists: str) -> Iterator[str]:
     if profile not in PROFILES:
         yield f"PROFILE={profile}: choose one of {', '.join(PROFILES)}"
-    fit = [name for name in datasets.split() if name in DATASETS]
+    grid = in_grid()
+    fit = [name for name in datasets.split() if name in grid]
     if not fit or len(fit) < len(datasets.split()):
-        yield f'DATASETS="{datasets}": choose from {", ".join(DATASETS)}, a space between two'
-    most = min(len(DATASETS[name].unseen_order) for name in fit or DATASETS)
+        yield f'DATASETS="{datasets}": choose from {", ".join(grid)}, a space between two'
+    most = min(len(DATASETS[name].unseen_order) for name in fit or grid)
     if not ks.split() or any(k not in map(str, range(1, most + 1)) for k in ks.split()):
         yield f'K="{ks}": give whole numbers from 1 to {most}, a space between two: K="2 4"'
     whole = [seed for seed in seeds.split() if seed.isdecimal() and str(int(seed)) == seed]

@@ -22,10 +22,13 @@ def run_name(
     unseen_list: str = "paper",
     protocol: str = "paper",
     holdout: float = 0.0,
+    background: bool = True,
 ) -> str:
     """A run's folder below runs/<profile>/: "voc-k10-s0".
 
-    Another list of unseen classes than the paper's, "strict" and "holdout" are added to it.
+    Another list of unseen classes than the paper's, "void" where background is, "strict" and
+    "holdout" are added to it.
     """
     name = f"{dataset}-k{k}-s{seed}" + f"-{unseen_list}" * (unseen_list != "paper")
+    name += "-void" * (not background)
     return name + "-strict" * (protocol == "strict") + "-holdout" * bool(holdout)

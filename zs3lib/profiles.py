@@ -107,6 +107,13 @@ PROFILES: dict[str, dict[str, dict]] = {
     },
 }
 
+# COCO-Stuff: no published values of this paper's. Stage 1 sees a million crops, as SPNet's does
+# (100,000 batches of 10); stage 2 a third of them.
+for _values in PROFILES.values():
+    _values["cocostuff"] = dict(_values["context"])
+PROFILES["toy"]["cocostuff"]["word_vectors"] = str(DATA / "toy" / "cocostuff" / "wordvectors.txt")
+PROFILES["paper"]["cocostuff"] |= {"stage1_steps": 62_500, "stage2_epochs": 3, "warmup_epochs": 1}
+
 # What both procedures say of stage 2.
 STAGE2 = {
     "momentum": 0.9,

@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from . import parallel, storage, zs3net
-from .classes import split
 from .data import strict
 from .data.augment import Augmented, Pictures, batches, validation_batches
 from .data.segmentation import SegmentationData, open_data
@@ -42,7 +41,7 @@ __all__ = ["FinishedRun", "Run", "load_heads", "open_run", "toy_run"]
 
 # Settings that each stage's results depend on, besides data and code: another, another key.
 STAGE1_SETTINGS = (
-    "dataset backbone feature_dim aspp_rates multi_grid dropout align_corners base_size "
+    "dataset background backbone feature_dim aspp_rates multi_grid dropout align_corners base_size "
     "crop_size scale_min scale_max blur backbone_seed stage1_batch_size stage1_loss stage1_epochs "
     "stage1_steps stage1_optimiser stage1_lr fresh_lr_factor frozen_blocks frozen_bn momentum "
     "weight_decay amp"
@@ -80,7 +79,7 @@ class Run:
             chosen = "cached" if self.device.type == "cpu" else "live"
             settings = settings.model_copy(update={"features": chosen})
         self.settings = settings
-        self.split = split(settings.dataset, settings.k, settings.unseen_list)
+        self.split = settings.split
         self.cache_root = Path(str(cache_root or storage.CACHE))
         self._open_inputs()
         profile = Path(str(runs_root or storage.RUNS), settings.profile)
@@ -99,11 +98,20 @@ class Run:
         """Data, word vectors, and the network with its pretrained weights."""
         settings = self.settings
         if settings.profile == "toy" and Path(settings.data_root) == storage.DATA / "toy":
+            from .toy import cocostuff as toy_cocostuff
             from .toy.world import ensure
 
             ensure(settings.data_root)
+            if settings.dataset == "cocostuff":
+                toy_cocostuff.ensure(settings.data_root)
         self.train, self.val = (
-            open_data(settings.dataset, settings.data_root, part, holdout=settings.holdout)
+            open_data(
+                settings.dataset,
+                settings.data_root,
+                part,
+                holdout=settings.holdout,
+                background=settings.background,
+            )
             for part in ("train", "val")
         )
         if both := sorted({*self.train.ids} & {*self.val.ids}):

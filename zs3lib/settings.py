@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from . import storage
-from .classes import split, tau_gamma
+from .classes import Split, entry_of, split, tau_gamma
 from .errors import ZS3Error
 from .method.methods import METHODS
 from .profiles import PROFILES, recipe_values
@@ -54,6 +54,10 @@ Text = Annotated[str, BeforeValidator(str)]
 class Settings(BaseModel):
     """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks.
 
+    `unseen_list` is the order that the K unseen classes are taken from, or a split of later papers,
+    which has one K: "15-5" of voc, "156-15" of cocostuff. Without `background` that class is void,
+    in training and in scoring.
+
     `recipe` names a training procedure (`profiles.RECIPES`). `stage1_steps` > 0 asks for about so
     many batches, in whole epochs, in place of `stage1_epochs`. `stage1_lr` is the backbone's; ASPP,
     decoder and classifier learn `fresh_lr_factor` times as fast. The first `frozen_blocks` blocks
@@ -82,6 +86,7 @@ class Settings(BaseModel):
     dataset: str = "voc"
     k: Whole = 10
     unseen_list: Text = "paper"
+    background: bool = True
     recipe: Literal["own", "zs3net", "literal"] = "own"
     seed: Whole = Field(0, ge=0, le=2**31)
     methods: Names = tuple(name for name, method in METHODS.items() if not method.extra)
@@ -175,6 +180,11 @@ class Settings(BaseModel):
             )
         return self
 
+    @property
+    def split(self) -> Split:
+        """Its seen and unseen classes."""
+        return split(self.dataset, self.k, self.unseen_list, self.background)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if self.warmup_epochs > self.stage2_epochs:
@@ -200,7 +210,7 @@ class Settings(BaseModel):
         *,
         profile: str = "toy",
         dataset: str = "voc",
-        k: int = 10,
+        k: int | None = None,
         unseen_list: str | None = None,
         options: dict | str | None = None,
         **changes,
@@ -208,6 +218,8 @@ class Settings(BaseModel):
         """Settings of a profile for one (dataset, K).
 
         Arguments:
+            k: None is the K of the split that `unseen_list` names, else 10.
+            unseen_list: None is the paper's, or the one that the dataset has.
             changes: other settings; those that are None or "" keep the profile's value.
             options: further changes, as one dictionary or its JSON.
 
@@ -221,10 +233,14 @@ class Settings(BaseModel):
         dataset = str(dataset)
         if profile not in PROFILES:
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
-        k = _whole(k)
-        unseen_list = str(unseen_list or "paper")
+        entry = entry_of(dataset)
+        unseen_list = str(unseen_list or next(iter(entry.lists), "paper"))
+        k = _whole(len(entry.splits.get(unseen_list, range(10))) if k in (None, "") else k)
         split(dataset, k, unseen_list)
-        changes |= _dictionary(options)
+        options = _dictionary(options)
+        if "background" in options and changes.get("background") is not None:
+            raise ZS3Error("options hold 'background': give it as a parameter of its own")
+        changes |= options
         given = {name: value for name, value in changes.items() if value not in (None, "")}
         own = {"profile": profile, "dataset": dataset, "k": k, "unseen_list": unseen_list}
         if twice := [name for name in own if name in given]:
@@ -235,12 +251,14 @@ class Settings(BaseModel):
             raise ZS3Error(f"unknown setting '{unknown[0]}': {remedy}")
         values = PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
         values = recipe_values(values.get("recipe"), dataset) | values
-        values["tau"], values["gamma"] = tau_gamma(dataset, k)
+        values["tau"], values["gamma"] = tau_gamma(dataset, k, unseen_list)
         values |= recipe_values(given.get("recipe"), dataset) | given | own
         try:
-            return cls(**values | _absolute(values))
+            made = cls(**values | _absolute(values))
         except ValidationError as error:
             raise ZS3Error("; ".join(map(_line, error.errors()))) from None
+        split(dataset, k, unseen_list, made.background)
+        return made
 
     def as_dict(self) -> dict:
         """Plain values for a run record."""
@@ -261,6 +279,7 @@ class Settings(BaseModel):
             unseen_list=self.unseen_list,
             protocol=self.protocol,
             holdout=self.holdout,
+            background=self.background,
         )
 
 

@@ -1,4 +1,4 @@
-"""Segmentation data on disk: VOC 2012 (with SBD's masks) and Pascal-Context, as published.
+"""Segmentation data on disk, as published: VOC 2012 (with SBD's masks), Pascal-Context, COCO-Stuff.
 
 A dataset of your own is a class like `Context` here, named by its entry in `classes.DATASETS`.
 """
@@ -18,7 +18,16 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
-from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, DATASETS, VOC_CLASSES, VOID, voc_palette
+from ..classes import (
+    COCOSTUFF_CLASSES,
+    COCOSTUFF_LABELS,
+    CONTEXT_CLASSES,
+    CONTEXT_LABEL_OF,
+    DATASETS,
+    VOC_CLASSES,
+    VOID,
+    voc_palette,
+)
 from ..errors import ZS3Error
 from ..storage import RESOURCES, read_text, text_hash
 
@@ -27,6 +36,9 @@ from ..storage import RESOURCES, read_text, text_hash
 LINE = re.compile(r"(?:/?JPEGImages/)?([\w-]+?)(?:\.jpg)?(?:\s+/?(\w+)/\1\.png)?")
 OF_ONE_CLASS = re.compile(r"[\w-]+\s+(?:1|0|-1)")
 Files = list[tuple[str, Path, Path]]  # of each image: its id, the picture, the mask
+# The class of each of COCO-Stuff's 182 labels, and of 255; void for one that is no class.
+COCOSTUFF_TO_CLASS = np.full(256, VOID, np.uint8)
+COCOSTUFF_TO_CLASS[[*map(COCOSTUFF_LABELS.index, COCOSTUFF_CLASSES)]] = range(171)
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
 
@@ -91,6 +103,7 @@ class SegmentationData:
     names: tuple[str, ...]
     relabel: np.ndarray | None = None  # of a subset: the new label of each old one, a row an image
     replaced: frozenset[Path] = frozenset()  # masks that `with_masks` brought in
+    first = 0  # the label in the dataset's own masks that is class 0
 
     def __init__(self, files: Files, source: Path):
         if not files:
@@ -114,6 +127,14 @@ class SegmentationData:
             setattr(part, name, [getattr(self, name)[i] for i in indices])
         return part
 
+    def without_background(self) -> SegmentationData:
+        """The same images with background void: the other classes move down by one."""
+        part = copy.copy(self)
+        vars(part).pop("presence", None)
+        part.names = self.names[1:]
+        part.first = 1
+        return part
+
     def with_masks(self, masks: Mapping[int, Path]) -> SegmentationData:
         """The same images, some with other label maps: {index: PNG file of class indices}."""
         changed = copy.copy(self)
@@ -126,7 +147,7 @@ class SegmentationData:
         """The label map in a mask's file, (H, W): of mode P or L, or in VOC's colours."""
         with _reading(path, "a mask of 8-bit labels"), Image.open(path) as mask:
             if mask.mode in ("RGB", "RGBA"):
-                return colours_to_labels(mask, len(self.names))
+                return colours_to_labels(mask, len(self.names) + self.first)
             if mask.mode not in ("P", "L"):
                 raise ValueError(f"its mode is {mask.mode}, not P or L")
             return np.array(mask)
@@ -136,10 +157,13 @@ class SegmentationData:
         path = self.masks[i]
         png = path in self.replaced  # a dataset's own masks may be of any format
         mask = SegmentationData.read_mask(self, path) if png else self.read_mask(path)
-        wrong = mask[(mask >= len(self.names)) & (mask != VOID)]
+        first = 0 if png else self.first
+        count = len(self.names) + first
+        wrong = mask[(mask >= count) & (mask != VOID)]
         if wrong.size:
-            allowed = f"there are {len(self.names)}, and 255"
-            raise ZS3Error(f"{path} holds label {wrong[0]}: {allowed}")
+            raise ZS3Error(f"{path} holds label {wrong[0]}: there are {count}, and 255")
+        if first:
+            mask = np.where((mask < first) | (mask == VOID), VOID, mask.astype(np.int64) - first)
         return mask.astype(np.uint8) if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
@@ -266,16 +290,51 @@ class Context(SegmentationData):
             return self._to_class[labels.astype(np.int64)]
 
 
-def open_data(dataset: str, root: Path | str, part: str, *, holdout: float = 0) -> SegmentationData:
+class CocoStuff(SegmentationData):
+    """COCO-Stuff: PNG files of 182 labels, the first one 0; 171 are classes, the rest is void.
+
+    <root>/{images,annotations}/{train,val}2017, or the same in <root>/cocostuff, as its authors say
+    to unpack it. Every annotated picture is taken.
+    """
+
+    names = COCOSTUFF_CLASSES
+
+    def __init__(self, root: Path, part: str):
+        root = root.expanduser().resolve()
+        places = [base / "annotations" / f"{part}2017" for base in (root, root / "cocostuff")]
+        source = next((place for place in places if place.is_dir()), None)
+        if source is None:
+            raise ZS3Error(
+                f"no annotations/{part}2017 under data_root {root} or its folder cocostuff: unpack "
+                "stuffthingmaps_trainval2017.zip into annotations/ there, train2017.zip and "
+                "val2017.zip into images/"
+            )
+        images = source.parents[1] / "images" / source.name
+        ids = sorted(path.stem for path in source.glob("*.png"))
+        super().__init__(pair(ids, images, source, ".png"), source)
+
+    def read_mask(self, path: Path) -> np.ndarray:
+        labels = super().read_mask(path)
+        with _reading(path, "COCO-Stuff's labels"):
+            if (wrong := labels[(labels >= len(COCOSTUFF_LABELS)) & (labels != VOID)]).size:
+                raise ValueError(f"label {wrong[0]}: there are 0 to 181, and 255")
+        return COCOSTUFF_TO_CLASS[labels]
+
+
+def open_data(
+    dataset: str, root: Path | str, part: str, *, holdout: float = 0, background: bool = True
+) -> SegmentationData:
     """Open a registered dataset, its part "train" or "val", under `root`.
 
-    With `holdout` > 0 that share of train, drawn by a fixed seed, takes val's place.
+    With `holdout` > 0 that share of train, drawn by a fixed seed, takes val's place. Without
+    `background` that is void, and no class.
     """
     module, _, name = DATASETS[dataset].reader.partition(":")
     reader = getattr(import_module(module), name)
+    data = reader(Path(root), "train" if holdout else part)
+    data = data if background else data.without_background()
     if not holdout:
-        return reader(Path(root), part)
-    data = reader(Path(root), "train")
+        return data
     order = np.random.default_rng(0).permutation(len(data))
     held = max(1, round(holdout * len(data)))
     return data.subset(sorted(order[:held] if part == "val" else order[held:]))

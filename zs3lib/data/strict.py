@@ -39,7 +39,8 @@ def training(
     """
     random = np.random.default_rng(seed)
     shows = data.presence[seen]
-    shows[:, 0] = False  # background
+    if split.names[0] == "background":
+        shows[:, 0] = False
     sources = np.flatnonzero(shows.any(1))
     layouts = len(data) - len(seen)
     if layouts and not len(sources):

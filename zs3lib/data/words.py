@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,25 @@ SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "clothes": ("cloth", "clothing"),
     "diningtable": ("dining_table", "table", ("dining", "table")),
     "motorbike": ("motorcycle",),
+    "playingfield": ("playing_field", ("playing", "field")),
     "pottedplant": ("potted_plant", ("potted", "plant")),
     "tvmonitor": ("television", "tv", ("tv", "monitor")),
+    "waterdrops": ("water_drops", ("water", "drops")),
 }
+# Ends of COCO-Stuff's names that say nothing of looks: "building-other" is looked up as "building".
+SILENT = re.compile(r"-(?:other|stuff)$")
 LARGE = 50_000_000  # bytes on disk: smaller files are read whole
 
 
 def candidates(name: str) -> list[tuple[str, ...]]:
     """The words whose mean may stand for a class, in the order they are tried.
 
-    "school bus" is looked up also as school_bus, schoolbus and school + bus, "Zebra" as zebra.
+    "school bus" is looked up also as school_bus, schoolbus and school + bus, "wall-brick" likewise,
+    "Zebra" as zebra.
     """
     tried = []
     for case in dict.fromkeys((name, name.lower())):
-        parts = tuple(case.split())
+        parts = tuple(re.split(r"[\s-]+", SILENT.sub("", case).strip()))
         tried += [case, *SPELLINGS.get(case, ()), "_".join(parts), "".join(parts), parts]
     return [(words,) if isinstance(words, str) else words for words in tried]
 

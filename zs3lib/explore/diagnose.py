@@ -94,7 +94,7 @@ def shown_classes(run: FinishedRun) -> dict[str, str]:
     """
     iou = pd.Series(run.record["methods"]["ours"]["per_class_iou"])
     hidden = list(run.split.unseen_names)
-    seen = iou.drop([run.split.names[0], *hidden]).nlargest(2)
+    seen = iou.drop(["background", *hidden], errors="ignore").nlargest(2)
     titles = {name: f"{name}: {value:.0f} %" for name, value in seen.items()}
     unseen = iou[hidden].sort_values(ascending=False)
     return titles | {name: f"★ {name}: {value:.0f} %" for name, value in unseen.items()}

@@ -116,7 +116,7 @@ class Segmenter:
     def neighbours(self) -> pd.DataFrame:
         """For each new class: what was looked up, and the known classes nearest in meaning."""
         cosines = cosine_similarity(self.vectors, self.names)
-        cosines = cosines.drop(columns=[self.names[0], *self.new])  # without background
+        cosines = cosines.drop(columns=["background", *self.new], errors="ignore")
         rows = []
         for name in self.new:
             near = cosines.loc[name].nlargest(3)

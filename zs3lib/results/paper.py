@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ..classes import DATASETS
+from ..classes import DATASETS, in_grid
 from ..method.methods import METHODS, is_extra
 from ..storage import RESOURCES
-from .records import unseen
+from .records import later_split, unseen
 
 HEADS = {  # of a table's columns: {metric: its head}
     f"{group}_{kind}".lower(): (group, kind)
@@ -32,8 +32,11 @@ def published() -> pd.DataFrame:
 
 
 def results_tables() -> dict[str, str]:
-    """{table: dataset} of every dataset's results: the paper's number, else the dataset's name."""
-    return {entry.table or entry.name: entry.name for entry in DATASETS.values()}
+    """{table: dataset} of every dataset's results: the paper's number, else the dataset's name.
+
+    A dataset of later papers' splits alone has none: it stands in Table IV.
+    """
+    return {DATASETS[name].table or name: name for name in in_grid()}
 
 
 def tables() -> dict[str, tuple[str, str]]:
@@ -68,19 +71,19 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     """One row per run and method, these in the registry's order; METRICS and CURVE in percent.
 
     Columns: dataset, k, seed, protocol, unseen_list ("", or ", zs3net list" for another than the
-    paper's), method, model (the method's title), METRICS, CURVE.
+    paper's), split (a later paper's, else ""), method, model (the method's title), METRICS, CURVE.
     """
     lines = []
     for r in records:
         for method in sorted(r["methods"], key=[*METHODS, *r["methods"]].index):
             scored = r["methods"][method]
-            unseen_list = unseen(r)
-            named = {"method": method, "model": scored["title"]}
-            named["unseen_list"] = "" if unseen_list == "paper" else f", {unseen_list} list"
+            named = {"method": method, "model": scored["title"], "split": later_split(r)}
+            own = named["split"] or unseen(r) == "paper"
+            named["unseen_list"] = "" if own else f", {unseen(r)} list"
             lines.append(r | scored | scored["metrics"] | named)
     numbers = [*METRICS, *CURVE]
-    columns = ["dataset", "k", "seed", "protocol", "unseen_list", "method", "model", *numbers]
-    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(numbers, float))
+    columns = ["dataset", "k", "seed", "protocol", "unseen_list", "split", "method", "model"]
+    return pd.DataFrame(lines, columns=[*columns, *numbers]).astype(dict.fromkeys(numbers, float))
 
 
 def hiou_frame(records: list[dict], datasets: Iterable[str] | None = None) -> pd.DataFrame:

@@ -24,7 +24,7 @@ SETTING = {
 # ran on. What lies there must not differ: "inputs" holds the files' hashes.
 ROW = ("tau", "gamma")  # which the paper chooses by K
 FREE = {*ROW, "dataset", "k", "seed", "methods", "data_root", "weights", "word_vectors"}
-FREE |= {"device", "workers", "compile", "unseen_list"}
+FREE |= {"device", "workers", "compile", "unseen_list", "background"}
 FREE |= {"self_training"}  # further rows
 
 
@@ -32,13 +32,22 @@ def name(record: dict) -> str:
     """A run's name, its folder below runs/: "toy/voc-k10-s0", "toy/voc-k10-s0-strict"."""
     kind = {"protocol": record["protocol"]}
     settings = record["settings"]
-    kind |= {key: settings[key] for key in ("unseen_list", "holdout") if key in settings}
+    named = ("unseen_list", "holdout", "background")
+    kind |= {key: settings[key] for key in named if key in settings}
     return f"{record['profile']}/{run_name(record['dataset'], record['k'], record['seed'], **kind)}"
 
 
 def unseen(record: dict) -> str:
-    """The name of a run's list of unseen classes."""
-    return record.get("settings", {}).get("unseen_list", "paper")
+    """The name of a run's list of unseen classes, or split, with "-void" where background is."""
+    settings = record.get("settings", {})
+    void = "-void" * (not settings.get("background", True))
+    return settings.get("unseen_list", "paper") + void
+
+
+def later_split(record: dict) -> str:
+    """`unseen` of a run whose classes are no row's of Tables I-III; "" where they are."""
+    name = unseen(record)
+    return "" if name == "paper" or name in DATASETS[record["dataset"]].other_lists else name
 
 
 def read_record(path: Path) -> dict:
@@ -103,7 +112,8 @@ def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
     """Refuse to mix runs: raises ZS3Error naming two runs, the setting and both values.
 
     All runs share profile, protocol and zs3lib version; those of one dataset the data and all
-    settings not in FREE; those of one dataset and K also tau and gamma. `free` need not agree.
+    settings not in FREE; those of one dataset and K also tau and gamma; a later paper's split
+    counts as a dataset. `free` need not agree.
     """
     first: dict[tuple, dict] = {}
     for record in records:
@@ -115,7 +125,8 @@ def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
         row = {key: record["settings"].get(key) for key in ROW}
         if record.get("pretrained") == "zs3net":  # a network for each K
             row["the content of weights"] = data.pop("the content of weights")
-        scopes = {(): run, (record["dataset"],): data, (record["dataset"], record["k"]): row}
+        dataset = (record["dataset"], later_split(record))
+        scopes = {(): run, dataset: data, (*dataset, record["k"]): row}
         for scope, shared in scopes.items():
             other = first.setdefault(scope, shared | {"record": record})
             for key, value in shared.items():

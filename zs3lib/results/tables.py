@@ -30,7 +30,8 @@ class Table:
     Its rows are `ks`, by default the paper's and the records'. `frame` holds percent, rows (K,
     Model), columns (source, metric): "measured" is the mean over seeds, "std" their sample standard
     deviation, then "published"; what is missing is NaN. `notes` say what a reader must know. Runs
-    of another list of unseen classes than the paper's have rows of their own.
+    of another list of unseen classes than the paper's have rows of their own; those of a later
+    paper's split are left out, and a note says so.
     """
 
     def __init__(self, which: str, runs: list[dict], profile: str, ks: Iterable[int] | None = None):
@@ -40,6 +41,8 @@ class Table:
         self.dataset, self.title = paper.tables()[which]
         self.heading = f"Table {which}. {self.title}, profile {profile}"
         runs = [r for r in runs if r["dataset"] == self.dataset]
+        later = [records.name(r) for r in runs if records.later_split(r)]
+        runs = [r for r in runs if not records.later_split(r)]
         self.models = paper.models(which, runs)
         self.printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
         scores = paper.frame(runs)
@@ -62,6 +65,9 @@ class Table:
             "published apart; no test made.",
             *records.notes(runs, paper.models(which), make, ks),
         ]
+        if later:
+            names = ", ".join(later)
+            self.notes.append(f"Left out, for a split that is not the paper's: {names} (Table IV).")
 
     def cells(self, bold: str) -> dict[str, pd.DataFrame]:
         """Texts, {"measured" or "published": rows (K, Model)}; `bold` sets the best of each K.
@@ -193,6 +199,9 @@ def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=
     found = records.read_records(runs, profile, **chosen, unseen_list=None)
     if not found:
         raise ZS3Error(f"no run records in {Path(runs, profile)}: make tables PROFILE={profile}")
+    if all(map(records.later_split, found)):
+        there = records.several(map(records.name, found))
+        raise ZS3Error(f"no run is of the paper's classes: {there} stand in Table IV, extras.md")
     records.check_same_settings(found)
     shown = tables(found, profile, ks, datasets)
     files = {}
