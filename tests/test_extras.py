@@ -13,6 +13,7 @@ from crafted import BIRD, BOAT, COW, DOG, SPLIT, VOID, WORDS, features_of, strip
 from torch import nn
 
 from zs3lib import Run, Settings, ZS3Error, add_classes, open_run, storage
+from zs3lib.explore import figure3
 from zs3lib.explore.new_classes import fit
 from zs3lib.extras.graph_context import GraphGenerator, graph_of
 from zs3lib.extras.self_training import pseudo_labels, whole_network
@@ -346,7 +347,16 @@ def test_a_self_trained_row_is_called_transductive_and_stands_in_the_record(open
     assert others[:, COW].sum() < others.sum()
     assert len(record["history"]["zs3net+self_training"]["loss"]) == 1
     assert not list((run.cache_root).glob("*/zs3net/*.png"))  # the predicted label maps are gone
-    assert list(open_run(run.folder, methods=["zs3net"]).heads) == ["zs3net"]
+    left = run.folder / "zs3net+self_training.pt"
+    storage.save(left, {"model": run.self_trained["zs3net+self_training"].state_dict()})
+    again = open_run(run.folder, methods=["zs3net"])
+    assert list(again.heads) == ["zs3net"]
+    rows, _ = figure3.examples(run.folder, count=1, models="zs3net, zs3net+self_training")
+    assert list(rows[0])[3:] == ["ZS3Net", "ZS3Net + self-training (extra, transductive)"]
+    assert (rows[0]["ZS3Net"] != COW).any()
+    assert (rows[0]["ZS3Net + self-training (extra, transductive)"] == COW).all()
+    with pytest.raises(ZS3Error, match=r"was run without Ours \+ self-training"):
+        again.predict(run.val.load(0)[0], ["ours+self_training"])
 
 
 def test_a_broken_self_training_goes_on_to_the_same_bits(opened, same, monkeypatch):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from .data.augment import validation_input
 from .data.segmentation import SegmentationData, open_data
 from .devices import device_of
 from .errors import ZS3Error
+from .extras.self_training import pixel_classifier
 from .method.deeplab import build, freeze
 from .method.features import predict
 from .method.generator import Head
-from .method.methods import METHODS
+from .method.methods import SELF_TRAINED, title
 from .results.records import read_record
 from .settings import Settings, _line
 from .storage import inside, load_weights
@@ -33,6 +35,7 @@ class FinishedRun:
     Attributes:
         folder: `runs/<profile>/<dataset>-k<K>-s<seed>`; record: its `metrics.json`.
         model: the frozen DeepLabv3+; heads: classifier and generator of each method.
+        self_trained: what `predict` has read of these extras.
     """
 
     folder: Path
@@ -41,6 +44,7 @@ class FinishedRun:
     split: Split
     model: nn.Module
     heads: dict[str, Head]
+    self_trained: dict[str, tuple[Head, nn.Module]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -54,8 +58,27 @@ class FinishedRun:
         return open_data(settings.dataset, settings.data_root, part, **chosen)
 
     def predict(self, image: Image.Image, methods: Sequence[str] | None = None) -> dict:
-        """As `predict_image`."""
-        return predict_image(self.model, self.heads, image, self.settings, methods)
+        """As `predict_image`; "zs3net+self_training" is the network that a method taught."""
+        found = predict_image(self.model, self.heads, image, self.settings, methods)
+        for name in [name for name in methods or () if name not in found]:
+            head, network = self._self_trained(name)
+            found |= predict_image(network, {name: head}, image, self.settings)
+        return found
+
+    def _self_trained(self, name: str) -> tuple[Head, nn.Module]:
+        """What a method's self-training left; its generator is the method's. Read once."""
+        if name not in self.self_trained:
+            if name not in self.record.get("methods", {}):
+                options = "PARAMS=\"-y 'options: {self_training: true}'\""
+                problem = f"{self.name} was run without {title(name)}"
+                raise ZS3Error(f"{problem}: {_again(self.folder)} {options}")
+            network = build(self.settings, len(self.split.names))
+            network.load_state_dict(_weights(self.folder / f"{name}.pt", self.folder)["model"])
+            head = copy.deepcopy(self.heads[name.removesuffix(SELF_TRAINED)])
+            head.classifier = pixel_classifier(network)
+            device = device_of(self.settings.device)
+            self.self_trained[name] = head.to(device), freeze(network).to(device)
+        return self.self_trained[name]
 
 
 def predict_image(
@@ -116,7 +139,7 @@ def open_run(
     else:
         opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
         remedy = "call its train_backbone and train_heads first"
-    titles = {method: getattr(METHODS.get(method), "title", method) for method in methods}
+    titles = {method: title(method) for method in methods}
     if lost := [title for method, title in titles.items() if method not in opened.heads]:
         raise ZS3Error(f"{opened.name} was run without {', '.join(lost)}: {remedy}")
     return opened

@@ -11,7 +11,7 @@ import pandas as pd
 from ..classes import Split
 from ..errors import ZS3Error
 from ..finished import open_run
-from ..method.methods import title
+from ..method.methods import SELF_TRAINED, title
 from .statistics import pixel_counts
 
 SHOWN = ("zs3net", "ours")
@@ -56,7 +56,7 @@ def examples(
 
     Arguments:
         images: ids of validation images, comma-separated; None: `count` by the rule of `choose`.
-        models: the run's methods to show, listed or comma-separated.
+        models: the run's methods to show, listed or comma-separated; "zs3net+self_training" too.
         data_root, device: in place of those of the run's record.
 
     Returns: for each image "id", "Input" (H, W, 3) uint8, and label maps "Ground truth" and, under
@@ -65,7 +65,8 @@ def examples(
     Raises ZS3Error naming the file that is missing, and the command that makes it.
     """
     models = models.replace(",", " ").split() if isinstance(models, str) else models
-    run = open_run(run_folder, methods=models, data_root=data_root, device=device)
+    methods = [name.removesuffix(SELF_TRAINED) for name in models]
+    run = open_run(run_folder, methods=methods, data_root=data_root, device=device)
     data = run.open_data("val")
     if images:
         # papermill reads 2007_0033 as the number 20070033
