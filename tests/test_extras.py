@@ -16,9 +16,10 @@ from zs3lib import Run, Settings, ZS3Error, add_classes, open_run, storage
 from zs3lib.explore import figure3
 from zs3lib.explore.new_classes import fit
 from zs3lib.extras.graph_context import GraphGenerator, graph_of
+from zs3lib.extras.projection import SCALE
 from zs3lib.extras.self_training import pseudo_labels, whole_network
 from zs3lib.method import methods, stage1
-from zs3lib.method.generator import Head
+from zs3lib.method.generator import Generator, Head
 from zs3lib.method.losses import mmd
 from zs3lib.method.methods import METHODS
 from zs3lib.results import extras, paper, tables
@@ -90,6 +91,20 @@ def test_the_graph_generator_is_its_formula():
     torch.testing.assert_close(generator(words, noise, adjacency), expected, rtol=0, atol=1e-12)
     generator.train()
     assert not torch.equal(generator(words, noise, adjacency), expected)  # dropout
+
+
+def test_on_the_toy_world_node_features_begin_as_long_as_those_of_a_class():
+    """A background touches many regions; sums over them lie beyond the kernels' widths."""
+    settings = Settings.make(dataset="context", k=2, methods="graph_context")
+    cells = np.zeros((3, 17), int)
+    cells[1, 1::2] = np.arange(1, 9)
+    graph = graph_of(cells, loops=settings.graph_loops)
+    torch.manual_seed(0)
+    words = torch.randn(9, 300)
+    generator = GraphGenerator(features=settings.feature_dim).eval()
+    made = generator(words[graph.labels], generator.sample_noise(9), graph.adjacency)
+    of_a_class = Generator.forward(generator, words[0], generator.sample_noise(50))
+    assert 0.2 < made.norm(dim=1).mean() / of_a_class.norm(dim=1).mean() < 2
 
 
 def graph_step(labels, **changes):
@@ -194,12 +209,23 @@ def test_projection_is_the_least_squares_fit_of_unit_words_on_seen_images():
     cells = labels[:2, 2::4, 2::4].flatten().long()
     y = nn.functional.normalize(WORDS)[cells].double()
     least = x @ torch.linalg.lstsq(x, y).solution - y
-    found = x @ t.head.projection.double() - y
+    found = x @ t.head.projection.double() / SCALE - y
     assert found.square().sum() < 1.01 * least.square().sum()  # 1 % for the ridge
     some = torch.randn(50, 16)
     projected = torch.cat([some, torch.ones(50, 1)], 1) @ t.head.projection
     cosines = nn.functional.cosine_similarity(projected[:, None], WORDS, dim=2)
     assert torch.equal(t.head.classifier(some).argmax(1), cosines.argmax(1))
+
+
+def test_the_softmax_of_a_projection_is_not_flat():
+    """Self-training starts from it: that of the cosines themselves gives each class about 1 / C."""
+    labels = torch.stack([stripes(BIRD, DOG), stripes(0, BOAT)])
+    features = world_of(labels)
+    t = trainer("projection")
+    t.step(t.batch(features, labels))
+    confidence = t.head.classifier(features).softmax(3)
+    own = confidence.gather(3, labels[:, 2::4, 2::4, None].long())
+    assert own.mean() > 0.5
 
 
 def test_projection_names_unseen_classes_where_words_tell_how_things_look():

@@ -16,6 +16,10 @@ from ..classes import VOID
 from ..method.layout import Batch
 from ..method.stage2 import Trainer
 
+# The products with unit words lie between -1 and 1, where a softmax over many classes is flat, and
+# self-training starts from it. So many times as large they have the least cross-entropy on the toy
+# world's seen training images (Context, K = 2; of 1 to 100). The nearest word stays the same.
+SCALE = 30
 RIDGE = 1e-3  # of the mean square of a feature: a channel that is always 0 has no other answer
 
 
@@ -23,7 +27,8 @@ class ProjectionTrainer(Trainer):
     """Least squares over all batches so far.
 
     A feature's length scales all its cosines alike, so that the nearest word is the largest of
-    u_c (P f + p): the classifier is a plain linear layer, the product of unit words and projection.
+    u_c (P f + p): the classifier is a plain linear layer, the product of unit words and projection,
+    times `SCALE`.
     """
 
     kinds = (*Trainer.kinds, "projection")
@@ -51,7 +56,7 @@ class ProjectionTrainer(Trainer):
         ridge = RIDGE * scale * torch.eye(len(self.sums.squares), device=scale.device)
         projection = torch.linalg.solve(self.sums.squares + ridge, self.sums.products)
         errors = (features @ projection - words).square().sum(1)
-        self.head.projection.copy_(projection)
+        self.head.projection.copy_(SCALE * projection)
         weight, bias = self.head.project(self.head.words)
         self.head.classifier.weight.data.copy_(weight)
         self.head.classifier.bias.data.copy_(bias)
