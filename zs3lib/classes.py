@@ -6,10 +6,10 @@ A dataset is one entry of `DATASETS` and one reader (`data/segmentation.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ZS3Error
-from .paths import RESOURCES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +31,9 @@ CONTEXT_CLASSES = (
 CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
 
 # All 182 labels of COCO-Stuff, by their number from 1 on; eleven have no pixel: 171 are classes.
+LABELS = Path(__file__).parent / "resources" / "cocostuff_labels.txt"
 COCOSTUFF_LABELS = tuple(
-    line.partition(": ")[2]
-    for line in (RESOURCES / "cocostuff_labels.txt").read_text(encoding="utf-8").splitlines()
+    line.partition(": ")[2] for line in LABELS.read_text(encoding="utf-8").splitlines()
 )
 COCOSTUFF_EMPTY = frozenset(
     "street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, "

@@ -18,9 +18,8 @@ from .data.augment import validation_input
 from .data.segmentation import SegmentationData, open_data
 from .devices import device_of
 from .errors import ZS3Error
-from .extras.self_training import pixel_classifier
 from .method.deeplab import build, freeze
-from .method.features import predict
+from .method.features import pixel_classifier, predict
 from .method.generator import Head
 from .method.methods import SELF_TRAINED, title
 from .results.records import read_record

@@ -28,6 +28,7 @@ from .finished import FinishedRun, how_to_make, load_heads, open_run, predict_im
 from .method import stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
+from .method.features import pixel_classifier
 from .method.generator import Head
 from .method.methods import METHODS, title
 from .method.metrics import OFFSETS, class_iou, operating_point
@@ -277,7 +278,7 @@ class Run:
         with self._working_in(self.folder):
             found, tuning = self.confusions(classifiers)
             for name, network in self.self_trained.items():
-                own = {name: self_training.pixel_classifier(network)}
+                own = {name: pixel_classifier(network)}
                 more, chosen = self.confusions(own, network)
                 found |= more
                 tuning |= chosen

@@ -59,14 +59,6 @@ def whole_network(network: DeepLabV3Plus, classifier: nn.Linear, settings) -> De
     return copied
 
 
-def pixel_classifier(network: DeepLabV3Plus) -> nn.Linear:
-    """The network's 1x1 convolution as the linear layer of a feature that `evaluate` takes."""
-    layer = network.classifier
-    linear = nn.Linear(layer.in_channels, layer.out_channels, device=layer.weight.device)
-    linear.load_state_dict({"weight": layer.weight[:, :, 0, 0], "bias": layer.bias})
-    return linear
-
-
 def key(run) -> str:
     """Hash of all that self-training depends on."""
     return run.settings.key(*OPTIONS, extra=run.head_key)

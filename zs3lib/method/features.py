@@ -55,6 +55,14 @@ def pixel_logits(
         yield name, logits
 
 
+def pixel_classifier(network: DeepLabV3Plus) -> nn.Linear:
+    """The network's 1x1 convolution as the linear layer of a feature that `evaluate` takes."""
+    layer = network.classifier
+    linear = nn.Linear(layer.in_channels, layer.out_channels, device=layer.weight.device)
+    linear.load_state_dict({"weight": layer.weight[:, :, 0, 0], "bias": layer.bias})
+    return linear
+
+
 def predict(
     network: DeepLabV3Plus,
     classifiers: Mapping[str, nn.Linear],
