@@ -149,7 +149,7 @@ scaling:  ## how time and memory grow: tables/scaling.md, figures/scaling.png (m
 test: setup  ## run the tests
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 test-kill: setup  ## kill 20 tiny runs at random moments, resume each, compare every digit
-	@$(PYTHON) tests/interruptions.py --kills 20
+	@$(PYTHON) tests/interruptions.py --kills 17 --live 3
 test-browser: setup  ## every notebook, as it is, in JupyterLab with chromium: screenshots/
 	@ZS3_BROWSER=defaults $(PYTHON) -m pytest tests/browser
 lint: setup  ## ruff over code and notebooks; notebooks are committed without outputs

@@ -2,6 +2,8 @@
 
 One process imports torch once and forks a child for each attempt, so that a kill costs seconds.
 The settings are tiny, the phases those of any run: stage 1, features, stage 2, evaluation, record.
+So many runs more are --live: they keep no features, as on a GPU, and are killed in stage 2, where
+these are computed in every step.
 """
 
 from __future__ import annotations
@@ -47,9 +49,14 @@ MOMENTS = [
     ("stage 2", f"{RUN}/.training.pt.*.tmp", 1, 0.0),
     ("record", f"{RUN}/.metrics.json.*.tmp", 1, 0.0),
 ]
+LIVE_MOMENTS = [  # between the first epoch's save and the last's
+    ("stage 2", f"{RUN}/training.pt", 1, 0.1),
+    ("stage 2", f"{RUN}/training.pt", EPOCHS - 1, 0.1),
+    ("stage 2", f"{RUN}/.training.pt.*.tmp", 1, 0.0),
+]
 
 
-def tiny(folder: Path) -> Settings:
+def tiny(folder: Path, live: bool) -> Settings:
     """Settings of a run of some two seconds, and its data and weights under `folder`."""
     toy.ensure(folder / "world", train=16, val=12, short_side=64, workers=1, progress=False)
     settings = Settings.make(
@@ -72,6 +79,9 @@ def tiny(folder: Path) -> Settings:
         stage2_epochs=EPOCHS,
         warmup_epochs=1,
         device="cpu",
+        features="live" if live else "cached",
+        frozen_training=live,  # as in the paper profile: dropout draws in every step
+        dropout=live,
     )
     state = deeplab.build(settings, 21).state_dict()
     kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
@@ -148,19 +158,21 @@ def outcome(root: Path) -> dict:
     return left | flat("record", record) | flat("heads", heads) | flat("backbone", backbone)
 
 
-def run_all(base: Path, kills: int, seed: int) -> int:
+def run_all(base: Path, kills: int, seed: int, live: bool) -> int:
     """How many of the killed runs do not end with the uninterrupted one's digits."""
     torch.set_num_threads(1)
     rng = random.Random(seed)
-    settings = tiny(base)
-    if end(start(settings, base / "straight")) != 0:
+    settings = tiny(base, live)
+    moments = LIVE_MOMENTS if live else MOMENTS
+    straight = base / f"straight-{settings.features}"
+    if end(start(settings, straight)) != 0:
         raise SystemExit("the uninterrupted run failed")
-    expected = outcome(base / "straight")
-    print(f"moments of seed {seed}", flush=True)
+    expected = outcome(straight)
+    print(f"features {settings.features}, moments of seed {seed}", flush=True)
     equal = 0
     for number in range(kills):
         root = base / str(number)
-        moment = MOMENTS[number % len(MOMENTS)]
+        moment = moments[number % len(moments)]
         problem = "" if attempt(settings, root, moment, rng) else "not killed: it ended before"
         code = end(start(settings, root))
         if code:
@@ -172,18 +184,23 @@ def run_all(base: Path, kills: int, seed: int) -> int:
         equal += not problem
         print(f"kill {number + 1:2d} in {moment[0]}: {problem or 'identical'}", flush=True)
         shutil.rmtree(root)
-    print(f"{equal}/{kills} resumed to identical digits")
     return kills - equal
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="how many runs to kill, each once")
+    parser.add_argument("--live", type=int, default=0, help="so many more with live features")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     args = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    wrong = 0
     with tempfile.TemporaryDirectory(prefix="zs3-kills-", dir=memory) as folder:
-        return min(1, run_all(Path(folder), args.kills, args.seed))
+        for kills, live in ((args.kills, False), (args.live, True)):
+            wrong += run_all(Path(folder), kills, args.seed, live) if kills else 0
+    kills = args.kills + args.live
+    print(f"{kills - wrong}/{kills} resumed to identical digits")
+    return min(1, wrong)
 
 
 if __name__ == "__main__":
