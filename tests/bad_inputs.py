@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import papermill
 import torch
 from PIL import Image
 from scipy.io import savemat
@@ -257,6 +258,14 @@ PARAMETERS: list[tuple[str, str, str]] = [
     ("options", '{"batch_size": 1}', "batch_size is 1"),
     ("options", '{"batch_size": "large"}', "batch_size is 'large'"),
     ("options", '{"batchsize": 8}', "unknown setting 'batchsize': did you mean batch_size"),
+]
+
+
+NUMBERS = [  # (notebook, name, type) of all that take one
+    (path, name, parameter["inferred_type_name"])
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+    for name, parameter in papermill.inspect_notebook(path).items()
+    if parameter["inferred_type_name"] in ("int", "float") or name in ("ks", "seeds")
 ]
 
 

@@ -29,16 +29,20 @@ def pytest_addoption(parser):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """How many bad inputs were answered as they should be (test_bad_input.py)."""
-    count = {
-        kind: sum("gets_one_line" in r.nodeid for r in terminalreporter.stats.get(kind, []))
-        for kind in ("passed", "failed", "error", "skipped")
-    }
-    if tried := count["passed"] + count["failed"] + count["error"]:
-        skipped = f" ({count['skipped']} skipped)" if count["skipped"] else ""
-        terminalreporter.write_line(
-            f"{count['passed']}/{tried} bad inputs answered by one clear line{skipped}"
-        )
+    """How many bad inputs were answered as they should be (bad_inputs.py)."""
+    for where, seen in (("", False), (" in JupyterLab", True)):
+        count = {
+            kind: sum(
+                "gets_one_line" in r.nodeid and ("/browser/" in r.nodeid) == seen
+                for r in terminalreporter.stats.get(kind, [])
+            )
+            for kind in ("passed", "failed", "error", "skipped")
+        }
+        if tried := count["passed"] + count["failed"] + count["error"]:
+            skipped = f" ({count['skipped']} skipped)" if count["skipped"] else ""
+            terminalreporter.write_line(
+                f"{count['passed']}/{tried} bad inputs answered by one clear line{where}{skipped}"
+            )
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
-import papermill
 import pytest
-from bad_inputs import DATA, HEADS, PARAMETERS, RECORDS, TRAIN, WEIGHTS, spoil
+from bad_inputs import DATA, HEADS, NUMBERS, PARAMETERS, RECORDS, TRAIN, WEIGHTS, spoil
 
 import zs3lib
 from zs3lib import Run, Settings, ZS3Error, load_heads, notebooks, open_run
@@ -124,14 +123,6 @@ def test_numbers_of_a_notebook_may_be_text_or_whole_floats():
 @pytest.mark.parametrize("value", [6.5, "6.5", True, "six", float("nan")])
 def test_gets_one_line_what_is_no_whole_number(kind, value):
     assert f"samples is {value!r}: it must be a" in one_line(lambda: typed(kind, samples=value))
-
-
-NUMBERS = [
-    (path, name, parameter["inferred_type_name"])
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-    for name, parameter in papermill.inspect_notebook(path).items()
-    if parameter["inferred_type_name"] in ("int", "float") or name in ("ks", "seeds")
-]
 
 
 @pytest.mark.parametrize("path, name, kind", NUMBERS, ids=lambda x: getattr(x, "stem", x))

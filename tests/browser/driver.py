@@ -26,6 +26,9 @@ SETTINGS = {  # no question about news; cells off screen stay in the page, to be
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
 RUNNING = f"{PROMPTS}.some(prompt => prompt.textContent.includes('*'))"
 LAST = f"Math.max(...{PROMPTS}.map(p => Number(p.textContent.replace(/\\D/g, ''))))"
+OUTPUTS = """[...document.querySelectorAll('.jp-CodeCell')].map(cell =>
+    [...cell.querySelectorAll('.jp-OutputArea-output')].map(o => [o.dataset.mimeType, o.innerText])
+)"""
 IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
 
 
@@ -87,13 +90,17 @@ class Lab:
                 pytest.fail(f"waited {seconds} s for {what}: see {SCREENSHOTS / 'failed.png'}")
             self.page.wait_for_timeout(200)
 
-    def run_all(self, name: str) -> nbformat.NotebookNode:
-        """Run > Run All Cells, as a user clicks it; the notebook as JupyterLab then saves it."""
+    def run_cells(self, name: str) -> None:
+        """Run > Run All Cells, as a user clicks it, to the end or to the first error."""
         self.page.locator(".lm-MenuBar-item", has_text="Run").click()
         self.page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
         self.page.wait_for_function(RUNNING)
         self._until(lambda: not self.page.evaluate(RUNNING), f"all cells of {name}", PATIENCE)
         self.page.wait_for_selector(IDLE)
+
+    def run_all(self, name: str) -> nbformat.NotebookNode:
+        """Run all cells; the notebook as JupyterLab then saves it."""
+        self.run_cells(name)
         file = self.folder / f"{name}.ipynb"
         last = self.page.evaluate(LAST)
         before = file.stat().st_mtime_ns
@@ -112,6 +119,10 @@ class Lab:
         self._until(whole, f"{file.name} to be saved")
         return found[-1]
 
+    def outputs(self) -> list[list[tuple[str, str]]]:
+        """What is seen below each code cell: the kind of each output, and its text."""
+        return self.page.evaluate(OUTPUTS)
+
     def shoot(self, name: str) -> None:
         """A screenshot of the whole notebook, however long, from its top."""
         panel = "document.querySelector('.jp-WindowedPanel-outer')"
@@ -121,14 +132,19 @@ class Lab:
         self.page.evaluate(f"{panel}.scrollTop = 0")
         self.page.screenshot(path=SCREENSHOTS / f"lab-{name}.png")
 
-    def retype(self, start: str, line: str) -> None:
-        """Click on the first line of code that begins with `start`, type another in its place."""
+    def retype(self, start: str, line: str) -> str:
+        """Click on the first line of code that holds `start`, type another in its place.
+
+        Returns: the line that stood there.
+        """
         found = self.page.locator(".cm-line", has_text=start).first
+        before = found.inner_text()
         found.click()
         self.page.keyboard.press("Home")
         self.page.keyboard.press("Shift+End")
         self.page.keyboard.type(line, delay=10)
         assert found.inner_text() == line
+        return before
 
     def shut_down_kernels(self) -> None:
         for kernel in self.api("kernels"):
