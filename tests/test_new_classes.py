@@ -118,6 +118,11 @@ def test_what_is_no_picture_or_a_huge_one_is_told(picture, part, monkeypatch):
         ("zebra", {"weight": 0}, ["weight is 0"]),
         (" , ", {}, ["no class name"]),
         ("zebra", {"method": "nobody"}, ["nobody"]),
+        ("zebra", {"method": 7}, ["unknown method '7': toy/voc-k10-s0 was run with no_generator"]),
+        (7, {}, ["no vector for '7'"]),  # papermill makes a number of it
+        ([7, "zebra"], {}, ["no vector for '7'"]),
+        ("[zebra", {}, ["'[zebra' must be comma-separated values"]),
+        (None, {}, ["no class name"]),
     ],
 )
 def test_words_that_cannot_be_added(opened, words, given, parts):
@@ -168,6 +173,7 @@ def test_a_record_of_another_version_says_so(opened, tmp_path):
 
 
 def test_the_trial_scores_what_is_predicted(opened):
+    assert "no word to try" in one_line(lambda: trial(opened, [], count=1))
     table = trial(opened, ["zebra"], count=1).loc["zebra"]
     segmenter = add_classes(opened, "zebra")
     image, truth = strangers.picture(["zebra"], segmenter.names, 0)

@@ -21,7 +21,7 @@ from .errors import ZS3Error
 from .method.deeplab import build, freeze
 from .method.features import pixel_classifier, predict
 from .method.generator import Head
-from .method.methods import SELF_TRAINED, title
+from .method.methods import METHODS, SELF_TRAINED, title
 from .results.records import read_record
 from .settings import Settings, _line
 from .storage import inside, load_weights
@@ -138,9 +138,12 @@ def open_run(
     else:
         opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
         remedy = "call its train_backbone and train_heads first"
-    titles = {method: title(method) for method in methods}
-    if lost := [title for method, title in titles.items() if method not in opened.heads]:
-        raise ZS3Error(f"{opened.name} was run without {', '.join(lost)}: {remedy}")
+    lost = [name for name in map(str, methods) if name not in opened.heads]
+    if unknown := [name for name in lost if name not in METHODS]:
+        there = ", ".join(opened.heads)
+        raise ZS3Error(f"unknown method '{unknown[0]}': {opened.name} was run with {there}")
+    if lost:
+        raise ZS3Error(f"{opened.name} was run without {', '.join(map(title, lost))}: {remedy}")
     return opened
 
 

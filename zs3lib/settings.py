@@ -27,6 +27,18 @@ def _listed(value: object) -> object:
         raise ValueError(WANTED["tuple"]) from None
 
 
+def names_of(value: object) -> tuple[str, ...]:
+    """Names as a user lists them, of which papermill makes a number where one looks like it.
+
+    Raises ZS3Error on what begins like a JSON list and is none.
+    """
+    try:
+        listed = _listed(value) or ()
+    except ValueError as error:
+        raise ZS3Error(f"{value!r} must be {error}") from None
+    return tuple(str(name) for name in listed if name != "")
+
+
 def _no_truth(value: object) -> object:
     """A number that is no true or false; papermill may hand it over as text."""
     if isinstance(value, bool):

@@ -49,7 +49,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
         raise ZS3Error(f"{path} cannot be read as {what} ({reason}): replace the file") from error
 
 

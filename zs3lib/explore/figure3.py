@@ -12,6 +12,7 @@ from ..classes import Split
 from ..errors import ZS3Error
 from ..finished import open_run
 from ..method.methods import SELF_TRAINED, title
+from ..settings import names_of
 from .statistics import pixel_counts
 
 SHOWN = ("zs3net", "ours")
@@ -64,7 +65,7 @@ def examples(
 
     Raises ZS3Error naming the file that is missing, and the command that makes it.
     """
-    models = models.replace(",", " ").split() if isinstance(models, str) else models
+    models = [name for part in names_of(models) for name in part.split()] or SHOWN
     methods = [name.removesuffix(SELF_TRAINED) for name in models]
     run = open_run(run_folder, methods=methods, data_root=data_root, device=device)
     data = run.open_data("val")

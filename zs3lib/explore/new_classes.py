@@ -23,6 +23,7 @@ from ..method.features import extract, upsample
 from ..method.generator import Head
 from ..method.metrics import class_iou, confusion_matrix
 from ..method.stage1 import poly
+from ..settings import names_of
 from ..toy.attributes import EXTRA
 from .statistics import cosine_similarity
 
@@ -165,8 +166,8 @@ def add_classes(
     """
     run = open_run(run, methods=(method,))
     head = run.heads[method]
-    listed = words.split(",") if isinstance(words, str) else words
-    new = tuple(dict.fromkeys(" ".join(word.split()) for word in listed if word.strip()))
+    listed = (" ".join(word.split()) for word in names_of(words))
+    new = tuple(dict.fromkeys(word for word in listed if word))
     if not new:
         raise ZS3Error("no class name given: words is a list such as 'zebra, school bus'")
     if known := [name for name in new if name.lower() in run.split.names]:

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from ..data.augment import validation_input
+from ..errors import ZS3Error
 from ..finished import FinishedRun
 from ..method.features import predict
 from ..method.metrics import class_iou, confusion_matrix
-from ..toy.strangers import picture
+from ..toy.strangers import WORDS, picture
 from .new_classes import WEIGHT, Segmenter, add_classes, fit
 from .statistics import cosine_similarity
 
@@ -35,7 +36,11 @@ def trial(
         "known before", "known after": mean IoU, on the same pictures, of the known classes in
             them, without and with the new class; "taken for": the class that most of the word's
             pixels are given to, with the new class.
+
+    Raises ZS3Error without a word.
     """
+    if not words:
+        raise ZS3Error(f"no word to try that the toy world can draw, such as {', '.join(WORDS)}")
     head = run.heads[method]
     drawn = torch.randn(1, head.words.shape[1], generator=torch.Generator().manual_seed(0))
     random = drawn * head.words.norm(dim=1).mean().cpu() / drawn.norm()

@@ -90,6 +90,7 @@ def read_records(
     Those scored on held-out training images only where none was scored on val. Raises ZS3Error on
     an unknown profile or dataset, and as `read_record` does.
     """
+    profile = str(profile)
     for what, given, known in (("profile", [profile], SETTING), ("dataset", datasets, DATASETS)):
         if unknown := [value for value in given or () if value not in known]:
             raise ZS3Error(f"unknown {what} '{unknown[0]}': choose one of {', '.join(known)}")
