@@ -102,7 +102,7 @@ def of_new_class(case: str, own: Path, places: dict, trained: Path) -> str:
     """new_class.ipynb up to the segmented picture, or to its last table."""
     name, value, _ = NEW_CLASS[case]
     given = {name: value(own) if callable(value) else value}
-    cells = [0, 1, 5] if name == "trial_words" else [0, 1, 2]
+    cells = [0, 1, 2, 5] if name == "trial_words" else [0, 1, 2]
     return code("new_class", cells, {"runs_root": str(trained / "runs")} | given)
 
 
