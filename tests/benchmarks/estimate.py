@@ -32,7 +32,6 @@ LAUNCH = 5e-6  # seconds of the host for an operation
 GRAPH = 60e-6  # for a call of a compiled function, forward or backward: one CUDA graph
 ADAM = 60e-6  # for a step of Adam, besides its operations
 LAYOUT = 3e-3  # for what a batch of label maps holds
-WORKERS = 16  # processes that load
 
 # Training images, share of them without unseen classes, images to evaluate, classes, classes of an
 # image besides background, methods, values of K.
@@ -217,7 +216,7 @@ def estimate() -> str:
     rows = []
     grid = []
     for name, (*_, classes, objects, methods, ks) in DATASETS.items():
-        *parts, loader = hours(name, WORKERS * rate)
+        *parts, loader = hours(name, settings.workers * rate)
         grid += [parts] * name.startswith("Pascal")
         stage1_step = stage1_cost(paper(name), classes)
         eager, compiled = step_cost(paper(name), classes, objects, methods, True)
@@ -242,9 +241,9 @@ Assumed: {CONVOLUTIONS / 1e12:.0f} TFLOP/s in convolutions (40 % of 990 in bf16)
 {PRODUCTS / 1e12:.0f} in stage 2's products (30 % of 67 in fp32); {LAUNCH * 1e6:.0f} us of the host
 for an operation, {GRAPH * 1e6:.0f} for a call of a compiled loss (forward or backward, a CUDA graph
 each), {ADAM * 1e6:.0f} for a step of Adam besides, {LAYOUT * 1e3:.0f} ms for a batch's label maps;
-host and GPU work side by side. {WORKERS} processes load, {rate:.0f} pictures a second each
-(measured here). One seed; stage 1 {settings.stage1_epochs} epochs on the 60 % (VOC) or 40 % of the
-images without unseen classes; stage 2 {settings.stage2_epochs} epochs on VOC and
+host and GPU work side by side. {settings.workers} processes load, {rate:.0f} pictures a second of
+processor time each (measured here). One seed; stage 1 {settings.stage1_epochs} epochs on the 60 %
+(VOC) or 40 % of the images without unseen classes; stage 2 {settings.stage2_epochs} epochs on VOC and
 {paper("Context").stage2_epochs} elsewhere, all methods in one pass, the frozen network in every
 step: no features on the disk. 2 objects an image on VOC, 7 elsewhere, half of the images with an
 unseen class. COCO-Stuff: 118,287 training images of its 164k, one K.
