@@ -243,7 +243,7 @@ for an operation, {GRAPH * 1e6:.0f} for a call of a compiled loss (forward or ba
 each), {ADAM * 1e6:.0f} for a step of Adam besides, {LAYOUT * 1e3:.0f} ms for a batch's label maps;
 host and GPU work side by side. {settings.workers} processes load, {rate:.0f} pictures a second of
 processor time each (measured here). One seed; stage 1 {settings.stage1_epochs} epochs on the 60 %
-(VOC) or 40 % of the images without unseen classes; stage 2 {settings.stage2_epochs} epochs on VOC and
+(VOC) or 40 % of the images without unseen classes; stage 2 {settings.stage2_epochs} on VOC and
 {paper("Context").stage2_epochs} elsewhere, all methods in one pass, the frozen network in every
 step: no features on the disk. 2 objects an image on VOC, 7 elsewhere, half of the images with an
 unseen class. COCO-Stuff: 118,287 training images of its 164k, one K.
