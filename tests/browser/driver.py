@@ -75,6 +75,11 @@ class Lab:
         # Cells run before the kernel is there would raise the question which kernel to take.
         self._until(self._kernel_is_idle, "an idle kernel")
         self.page.wait_for_selector(IDLE)
+        self._click("Edit", "Clear Outputs of All Cells")  # numbers of another kernel's
+
+    def _click(self, menu: str, item: str) -> None:
+        self.page.locator(".lm-MenuBar-item", has_text=menu).click()
+        self.page.locator(".lm-Menu-itemLabel", has_text=item).first.click()
 
     def _kernel_is_idle(self) -> bool:
         try:
@@ -93,8 +98,7 @@ class Lab:
     def run_cells(self, name: str) -> None:
         """Run > Run All Cells, as a user clicks it, to the end or to the first error."""
         before = self.page.evaluate(LAST)
-        self.page.locator(".lm-MenuBar-item", has_text="Run").click()
-        self.page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
+        self._click("Run", "Run All Cells")
         self._until(self._have_run_since(before), f"all cells of {name}", PATIENCE)
         self.page.wait_for_selector(IDLE)
 
