@@ -4,8 +4,8 @@
         -p word_vectors vectors.txt -p classifier_loss zs3net -p classifier_lr 0.07 \
         -p unseen_weight 100 [--ks 2 6 10] [--seeds 0 1 2] [--open | --tables]
 
-leaves the records of runs/lite/voc-k<K>-s<seed> for Tables I and III, and tables/lite/
-recursion.{md,csv}; --open trains the choices below the first group, --tables no more than what
+leaves the records of runs/lite/voc-k<K>-s<seed>, their Tables I and III and curves, and tables/
+lite/recursion.{md,csv}; --open trains the choices below the first group, --tables no more than what
 these tables show. What is trained together shares features, batches and warm-up, and all seeds of a
 K share backbone, features and one pass over the validation images. What a K has left in
 runs/lite/recursion/ is not done again; the table is of all that is there.
@@ -16,12 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 
 import pandas as pd
 
-from zs3lib import Settings, storage
+from zs3lib import Settings, plots, storage
 from zs3lib.method.metrics import operating_point
 from zs3lib.method.stage2 import Stage2
+from zs3lib.results import operating, records, tables
+from zs3lib.results.paper import hiou_frame
 from zs3lib.results.texts import markdown, spread
 from zs3lib.run import Run
 from zs3lib.storage import Checkpoint
@@ -132,6 +135,26 @@ def write(parts: list[dict]) -> None:
     out.with_suffix(".md").write_text(text)
 
 
+def write_tables() -> None:
+    """Tables I and III and the curves, of the records that are there; stage 1 may differ by K."""
+    found = records.read_records(storage.RUNS, "lite", datasets=["voc"])
+    records.check_same_settings(found, free=("stage1_epochs", "the content of weights"))
+    stage1 = {r["k"]: (r["settings"]["stage1_epochs"], r["settings"]["weights"]) for r in found}
+    told = "; ".join(
+        f"K = {k}: {epochs} epochs from {Path(weights).name}"
+        for k, (epochs, weights) in sorted(stage1.items())
+    )
+    for one in tables.tables(found, "lite", datasets=["voc"]):
+        one.notes.append(f"Stage 1, {told}.")
+        texts = {f"table{one.number}.{kind}": getattr(one, kind)() for kind in ("csv", "md", "tex")}
+        storage.write_texts(storage.TABLES / "lite", texts)
+    operating.write(found, storage.TABLES, "lite")
+    curves = plots.operating_curves(operating.curves(found))
+    plots.save(curves, storage.FIGURES / "lite" / "operating")
+    drawn = plots.hiou_over_k(hiou_frame(found, ["voc"]))
+    plots.save(drawn, storage.FIGURES / "lite" / "hiou")
+
+
 def main() -> None:
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -155,6 +178,7 @@ def main() -> None:
             content |= {"git": storage.git(), "settings": runs[0].settings.as_dict()}
             storage.write_json(path, content)
     write([json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))])
+    write_tables()
 
 
 if __name__ == "__main__":
