@@ -31,7 +31,7 @@ from zs3lib.method import stage1
 from zs3lib.method.deeplab import build, freeze
 from zs3lib.method.features import cell_labels, extract, upsample
 from zs3lib.method.methods import METHODS
-from zs3lib.method.stage2 import Stage2, Trainer
+from zs3lib.method.stage2 import Stage2
 from zs3lib.sources import FeatureCache, LiveFeatures
 from zs3lib.storage import Checkpoint
 
@@ -579,20 +579,15 @@ def test_methods_that_share_batches_agree_on_what_these_hold():
         Stage2(apart, mixed())
 
 
-def test_a_classifier_that_starts_from_uniform_numbers():
+def test_a_classifier_that_starts_from_uniform_numbers(same):
     small, uniform = (trainer("zs3net", classifier_init=name) for name in ("small", "uniform"))
     assert small.head.classifier.weight.abs().max() <= 1 / 4  # 1 / sqrt(16)
     for parameter in uniform.head.classifier.parameters():
         assert 0 <= parameter.min() and 0.8 < parameter.max() <= 1
-    assert same_generator(small, uniform)
+    assert same(state(small.head.generator), state(uniform.head.generator))
 
 
-def same_generator(one: Trainer, other: Trainer) -> bool:
-    pairs = zip(one.head.generator.parameters(), other.head.generator.parameters())
-    return all(torch.equal(a, b) for a, b in pairs)
-
-
-def test_recursion_at_gamma_0_is_not_zs3net():
+def test_recursion_at_gamma_0_is_not_zs3net(same):
     """Adam takes a step by its momentum: a control of its own for what feeding back is worth."""
     labels = torch.stack([stripes(BIRD, DOG), stripes(COW)])
     ends = {}
@@ -601,7 +596,7 @@ def test_recursion_at_gamma_0_is_not_zs3net():
         for step in range(3):
             torch.manual_seed(step)
             ends[name].step(ends[name].batch(features_of(labels), labels))
-    assert not same_generator(*ends.values())
+    assert not same(*(state(end.head.generator) for end in ends.values()))
 
 
 def test_a_training_of_another_key_is_not_gone_on_with(tmp_path):

@@ -172,6 +172,11 @@ class Split:
     def unseen_names(self) -> tuple[str, ...]:
         return tuple(self.names[i] for i in self.unseen)
 
+    @property
+    def seen_objects(self) -> tuple[int, ...]:
+        """The seen classes besides background."""
+        return tuple(i for i in self.seen if self.names[i] != "background")
+
 
 def entry_of(dataset: str) -> Dataset:
     """A dataset by its name; ZS3Error on an unknown one."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from .errors import ZS3Error
 from .method.deeplab import build, freeze
 from .method.features import pixel_classifier, predict
 from .method.generator import Head
-from .method.methods import METHODS, SELF_TRAINED, title
+from .method.methods import METHODS, title
 from .results.records import read_record
 from .settings import Settings, _line
 from .storage import inside, load_weights
@@ -34,7 +33,7 @@ class FinishedRun:
     Attributes:
         folder: `runs/<profile>/<dataset>-k<K>-s<seed>`; record: its `metrics.json`.
         model: the frozen DeepLabv3+; heads: classifier and generator of each method.
-        self_trained: what `predict` has read of these extras.
+        self_trained: the networks of this extra that `predict` has read.
     """
 
     folder: Path
@@ -43,7 +42,7 @@ class FinishedRun:
     split: Split
     model: nn.Module
     heads: dict[str, Head]
-    self_trained: dict[str, tuple[Head, nn.Module]] = field(default_factory=dict)
+    self_trained: dict[str, nn.Module] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -58,14 +57,15 @@ class FinishedRun:
 
     def predict(self, image: Image.Image, methods: Sequence[str] | None = None) -> dict:
         """As `predict_image`; "zs3net+self_training" is the network that a method taught."""
-        found = predict_image(self.model, self.heads, image, self.settings, methods)
+        found = predict_image(self.model, classifiers(self.heads, methods), image, self.settings)
         for name in [name for name in methods or () if name not in found]:
-            head, network = self._self_trained(name)
-            found |= predict_image(network, {name: head}, image, self.settings)
+            network = self._self_trained(name)
+            own = {name: pixel_classifier(network)}
+            found |= predict_image(network, own, image, self.settings)
         return found
 
-    def _self_trained(self, name: str) -> tuple[Head, nn.Module]:
-        """What a method's self-training left; its generator is the method's. Read once."""
+    def _self_trained(self, name: str) -> nn.Module:
+        """The network that a method's self-training left, read once."""
         if name not in self.self_trained:
             if name not in self.record.get("methods", {}):
                 options = "PARAMS=\"-y 'options: {self_training: true}'\""
@@ -73,24 +73,23 @@ class FinishedRun:
                 raise ZS3Error(f"{problem}: {_again(self.folder)} {options}")
             network = build(self.settings, len(self.split.names))
             network.load_state_dict(_weights(self.folder / f"{name}.pt", self.folder)["model"])
-            head = copy.deepcopy(self.heads[name.removesuffix(SELF_TRAINED)])
-            head.classifier = pixel_classifier(network)
-            device = device_of(self.settings.device)
-            self.self_trained[name] = head.to(device), freeze(network).to(device)
+            self.self_trained[name] = freeze(network).to(device_of(self.settings.device))
         return self.self_trained[name]
 
 
+def classifiers(
+    heads: Mapping[str, Head], methods: Sequence[str] | None = None
+) -> dict[str, nn.Linear]:
+    """The classifiers of those of the methods that have a head; None: of all that have one."""
+    return {name: heads[name].classifier for name in methods or heads if name in heads}
+
+
 def predict_image(
-    model: nn.Module,
-    heads: dict[str, Head],
-    image: Image.Image,
-    settings: Settings,
-    methods: Sequence[str] | None = None,
+    model: nn.Module, by: Mapping[str, nn.Linear], image: Image.Image, settings: Settings
 ) -> dict[str, np.ndarray]:
-    """Label maps of an RGB picture at its own size, {method: (H, W) uint8}; None: all methods."""
-    wanted = {name: heads[name].classifier for name in methods or heads if name in heads}
+    """Label maps of an RGB picture at its own size, {classifier: (H, W) uint8}."""
     size = (image.height, image.width)
-    found = predict(model, wanted, validation_input(image, settings), size, settings)
+    found = predict(model, by, validation_input(image, settings), size, settings)
     return {name: labels.cpu().numpy() for name, labels in found.items()}
 
 

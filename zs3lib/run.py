@@ -24,7 +24,15 @@ from .data.words import load_word_vectors
 from .devices import alone_on, describe, device_of
 from .errors import ZS3Error
 from .extras import self_training
-from .finished import FinishedRun, how_to_make, load_heads, open_run, predict_image, run_folder
+from .finished import (
+    FinishedRun,
+    classifiers,
+    how_to_make,
+    load_heads,
+    open_run,
+    predict_image,
+    run_folder,
+)
 from .method import stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
@@ -320,7 +328,7 @@ class Run:
         self, image: Image.Image, methods: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
         """Label maps of an RGB picture at its own size, {method: (H, W) uint8}."""
-        return predict_image(self.model, self.heads, image, self.settings, methods)
+        return predict_image(self.model, classifiers(self.heads, methods), image, self.settings)
 
     def save(self, *, keep_cache: bool = False) -> Path:
         """Write the heads' weights and, last, `metrics.json`; then drop training state and cache.

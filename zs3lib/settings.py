@@ -247,7 +247,8 @@ class Settings(BaseModel):
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
         entry = entry_of(dataset)
         unseen_list = str(unseen_list or next(iter(entry.lists), "paper"))
-        k = _whole(len(entry.splits.get(unseen_list, range(10))) if k in (None, "") else k)
+        only = len(entry.splits.get(unseen_list, ()))
+        k = _whole((only or 10) if k in (None, "") else k)
         split(dataset, k, unseen_list)
         options = _dictionary(options)
         if "background" in options and changes.get("background") is not None:
@@ -269,7 +270,7 @@ class Settings(BaseModel):
             made = cls(**values | _absolute(values))
         except ValidationError as error:
             raise ZS3Error("; ".join(map(_line, error.errors()))) from None
-        split(dataset, k, unseen_list, made.background)
+        split(dataset, k, unseen_list, made.background)  # whether it may be left out
         return made
 
     def as_dict(self) -> dict:

@@ -112,14 +112,11 @@ def measure(runs: list[Run], groups: list) -> list[dict]:
 def write(parts: list[dict]) -> None:
     """The table of all that was measured: mean and standard deviation over seeds."""
     rows = pd.DataFrame([row for part in parts for row in part["rows"]])
-    order = [row for _, group in GROUPS for row in group]
-    rows = rows.sort_values(
-        ["K", "Variant"],
-        key=lambda column: column.map(lambda v: order.index(v) if v in order else v),
-    )
+    rows["Variant"] = pd.Categorical(rows["Variant"], [row for _, group in GROUPS for row in group])
+    rows = rows.sort_values(["K", "Variant"])
     out = storage.TABLES / "lite" / "recursion"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
-    groups = rows.groupby(["K", "Variant"], sort=False)[[*COLUMNS.values(), "Best hIoU", "Area"]]
+    groups = rows.groupby(["K", "Variant"], observed=True)[[*COLUMNS.values(), "Best hIoU", "Area"]]
     cells = spread(groups.mean(), groups.std())
     cells.insert(0, "Seeds", groups.size().astype(str))
     settings = parts[0]["settings"]
@@ -138,16 +135,13 @@ def write(parts: list[dict]) -> None:
 def write_tables() -> None:
     """Tables I and III and the curves, of the records that are there; stage 1 may differ by K."""
     found = records.read_records(storage.RUNS, "lite", datasets=["voc"])
-    records.check_same_settings(found, free=("stage1_epochs", "the content of weights"))
     stage1 = {r["k"]: (r["settings"]["stage1_epochs"], r["settings"]["weights"]) for r in found}
     told = "; ".join(
         f"K = {k}: {epochs} epochs from {Path(weights).name}"
         for k, (epochs, weights) in sorted(stage1.items())
     )
-    for one in tables.tables(found, "lite", datasets=["voc"]):
-        one.notes.append(f"Stage 1, {told}.")
-        texts = {f"table{one.number}.{kind}": getattr(one, kind)() for kind in ("csv", "md", "tex")}
-        storage.write_texts(storage.TABLES / "lite", texts)
+    free = ("stage1_epochs", "the content of weights")
+    tables.write("lite", runs=storage.RUNS, datasets=["voc"], free=free, note=f"Stage 1, {told}.")
     operating.write(found, storage.TABLES, "lite")
     curves = plots.operating_curves(operating.curves(found))
     plots.save(curves, storage.FIGURES / "lite" / "operating")

@@ -36,9 +36,12 @@ from ..storage import RESOURCES, read_text, text_hash
 LINE = re.compile(r"(?:/?JPEGImages/)?([\w-]+?)(?:\.jpg)?(?:\s+/?(\w+)/\1\.png)?")
 OF_ONE_CLASS = re.compile(r"[\w-]+\s+(?:1|0|-1)")
 Files = list[tuple[str, Path, Path]]  # of each image: its id, the picture, the mask
+FILES = ("ids", "images", "masks")  # the attributes that hold them
 # The class of each of COCO-Stuff's 182 labels, and of 255; void for one that is no class.
 COCOSTUFF_TO_CLASS = np.full(256, VOID, np.uint8)
-COCOSTUFF_TO_CLASS[[*map(COCOSTUFF_LABELS.index, COCOSTUFF_CLASSES)]] = range(171)
+COCOSTUFF_TO_CLASS[[*map(COCOSTUFF_LABELS.index, COCOSTUFF_CLASSES)]] = range(
+    len(COCOSTUFF_CLASSES)
+)
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
 
@@ -120,27 +123,23 @@ class SegmentationData:
 
     def subset(self, indices: list[int], *, relabel: np.ndarray | None = None) -> SegmentationData:
         """The images `indices` alone; with `relabel`, (len(indices), 256) uint8, labels change."""
-        part = copy.copy(self)
-        part.relabel = relabel
-        vars(part).pop("presence", None)
-        for name in ("ids", "images", "masks"):
-            setattr(part, name, [getattr(self, name)[i] for i in indices])
-        return part
+        files = {name: [getattr(self, name)[i] for i in indices] for name in FILES}
+        return self._with(relabel=relabel, **files)
 
     def without_background(self) -> SegmentationData:
         """The same images with background void: the other classes move down by one."""
-        part = copy.copy(self)
-        vars(part).pop("presence", None)
-        part.names = self.names[1:]
-        part.first = 1
-        return part
+        return self._with(names=self.names[1:], first=1)
 
     def with_masks(self, masks: Mapping[int, Path]) -> SegmentationData:
         """The same images, some with other label maps: {index: PNG file of class indices}."""
+        changed = [masks.get(i, own) for i, own in enumerate(self.masks)]
+        return self._with(masks=changed, replaced=frozenset(masks.values()))
+
+    def _with(self, **changes) -> SegmentationData:
+        """A copy with other attributes, whose `presence` is not this one's."""
         changed = copy.copy(self)
         vars(changed).pop("presence", None)
-        changed.masks = [masks.get(i, own) for i, own in enumerate(self.masks)]
-        changed.replaced = frozenset(masks.values())
+        vars(changed).update(changes)
         return changed
 
     def read_mask(self, path: Path) -> np.ndarray:

@@ -32,7 +32,7 @@ def choose(counts: np.ndarray, parts: Split, count: int) -> list[int]:
     if not wanted.any():
         wanted = visible
     shown = {i: set(np.flatnonzero(row)) for i, row in enumerate(wanted) if row.any()}
-    both = visible[:, [c for c in parts.seen if parts.names[c] != "background"]].any(1)
+    both = visible[:, list(parts.seen_objects)].any(1)
     chosen: list[int] = []
     left: set[int] = set()
     while shown and len(chosen) < count:

@@ -77,6 +77,6 @@ def nearest_seen(similarity: pd.DataFrame, parts: Split) -> pd.DataFrame:
 
     Columns: "nearest" and "similarity", the cosine.
     """
-    seen = [parts.names[c] for c in parts.seen if parts.names[c] != "background"]
+    seen = [parts.names[c] for c in parts.seen_objects]
     near = similarity.loc[list(parts.unseen_names), seen]
     return pd.DataFrame({"nearest": near.idxmax(axis=1), "similarity": near.max(axis=1)})

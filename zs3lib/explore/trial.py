@@ -71,7 +71,8 @@ def _scores(segmenter: Segmenter, confusion: dict) -> dict:
     """A row of `trial`."""
     names = segmenter.names
     new = len(names) - 1
-    nearest = int(cosine_similarity(segmenter.vectors, names).iloc[new, 1:new].argmax()) + 1
+    cosines = cosine_similarity(segmenter.vectors, names).iloc[new, :new]
+    nearest = names.index(cosines.drop("background", errors="ignore").idxmax())
     renamed = confusion["known"].copy()
     renamed[:, [nearest, new]] = renamed[:, [new, nearest]]  # its pixels are called by the word
     iou = {name: 100 * class_iou(matrix) for name, matrix in confusion.items()}

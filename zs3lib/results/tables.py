@@ -188,10 +188,21 @@ def floor(runs: list[dict]) -> pd.DataFrame:
     return wide.join(ratios).rename_axis(["Dataset", "K"])
 
 
-def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=None) -> list[Path]:
+def write(
+    profile: str,
+    *,
+    runs=RUNS,
+    out=TABLES,
+    ks=None,
+    datasets=None,
+    seeds=None,
+    free: Iterable[str] = (),
+    note: str = "",
+) -> list[Path]:
     """Write `<out>/<profile>/table{1,2,3}.{csv,md,tex}`, table1.txt and floor.{csv,md}; the paths.
 
-    `datasets` leaves out the others' tables; table1.txt, for the terminal, is the first. Raises
+    `datasets` leaves out the others' tables; table1.txt, for the terminal, is the first. `free` as
+    in `check_same_settings`; `note` stands below each of the tables. Raises
     ZS3Error where there is no record, when runs of different settings would mix, and as
     `read_records` does.
     """
@@ -202,10 +213,11 @@ def write(profile: str, *, runs=RUNS, out=TABLES, ks=None, datasets=None, seeds=
     if all(map(records.later_split, found)):
         there = records.several(map(records.name, found))
         raise ZS3Error(f"no run is of the paper's classes: {there} stand in Table IV, extras.md")
-    records.check_same_settings(found)
+    records.check_same_settings(found, free)
     shown = tables(found, profile, ks, datasets)
     files = {}
     for one in shown:
+        one.notes += [note] * bool(note)
         name = f"table{one.number}"
         files |= {f"{name}.csv": one.csv(), f"{name}.md": one.md(), f"{name}.tex": one.tex()}
     files["table1.txt"] = shown[0].txt()
