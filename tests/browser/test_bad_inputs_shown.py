@@ -179,8 +179,10 @@ TYPED = [  # what stands in the parameter cell of train.ipynb, what is typed, wh
 ]
 
 
-def test_what_is_mistyped_in_the_parameter_cell_is_told_and_a_bug_keeps_its_traceback(lab):
+def test_what_is_mistyped_in_the_parameter_cell_is_told_and_a_bug_keeps_its_traceback(lab, places):
     lab.open("train")
+    for name in ("data_root", "word_vectors"):  # a checkout has no toy world of its own yet
+        lab.retype(f"{name}: str", f'{name}: str = "{places[name]}"')
     for number, (start, line, says) in enumerate(TYPED, start=1):
         before = lab.retype(start, line)
         lab.run_cells("train")
