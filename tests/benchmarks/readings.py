@@ -8,8 +8,8 @@ backbone, the features and the generator, which in ZS3Net learns nothing from th
     python tests/benchmarks/readings.py -p data_root /data -p weights mobilenet_v2.pth \
         -p word_vectors vectors.txt
 
-writes tables/lite/readings.{md,csv} and figures/lite/readings.png. What a K has left in
-runs/lite/readings/ is not done again.
+writes tables/lite/readings.{md,csv} and figures/lite/readings.png. What seeds of a K have left in
+runs/lite/readings/ is not done again; the table is of all that is there.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def measure(run: Run, seeds: list[int]) -> list[dict]:
 def table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds beside ZS3Net's published rows, percent."""
     keys = ["reading", "unseen weight", "k"]
-    groups = rows.drop(columns="seed").groupby(keys, sort=False)
+    groups = rows.drop(columns="seed").groupby(keys, sort=False, observed=True)
     means = spread(groups.mean(), groups.std())
     paper = published()
     chosen = (paper.table == "I") & (paper.model == "ZS3Net") & paper.k.isin(rows.k)
@@ -141,9 +141,9 @@ def main() -> None:
     command.add_argument("--ks", nargs="+", type=int, default=[2, 6, 10])
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     words = command.parse_args()
-    done = []
+    folder = storage.RUNS / "lite" / "readings"
     for k in words.ks:
-        path = storage.RUNS / "lite" / "readings" / f"voc-k{k}.json"
+        path = folder / f"voc-k{k}-s{'-'.join(map(str, words.seeds))}.json"
         if not path.is_file():
             begin = time.time()
             run = Run(Settings.make(profile="lite", k=k, **dict(words.p)))
@@ -152,8 +152,10 @@ def main() -> None:
             minutes = (time.time() - begin) / 60
             git = storage.git()
             storage.write_json(path, {"rows": rows, "minutes": minutes, "git": git})
-        done.append(json.loads(path.read_text()))
+    done = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     rows = pd.DataFrame([row for part in done for row in part["rows"]])
+    order = pd.Categorical(rows["reading"], READINGS)
+    rows = rows.assign(reading=order).sort_values(["k", "reading", "unseen weight", "seed"])
     out = storage.TABLES / "lite" / "readings"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
     commits = sorted({str(part["git"]["commit"])[:10] for part in done})

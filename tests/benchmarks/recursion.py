@@ -7,7 +7,7 @@
 leaves the records of runs/lite/voc-k<K>-s<seed>, their Tables I and III and curves, and tables/
 lite/recursion.{md,csv}; --open trains the choices below the first group, --tables no more than what
 these tables show. What is trained together shares features, batches and warm-up, and all seeds of a
-K share backbone, features and one pass over the validation images. What a K has left in
+K share backbone, features and one pass over the validation images. What seeds of a K have left in
 runs/lite/recursion/ is not done again; the table is of all that is there.
 """
 
@@ -113,7 +113,7 @@ def write(parts: list[dict]) -> None:
     """The table of all that was measured: mean and standard deviation over seeds."""
     rows = pd.DataFrame([row for part in parts for row in part["rows"]])
     rows["Variant"] = pd.Categorical(rows["Variant"], [row for _, group in GROUPS for row in group])
-    rows = rows.sort_values(["K", "Variant"])
+    rows = rows.drop_duplicates(["K", "Variant", "Seed"]).sort_values(["K", "Variant", "Seed"])
     out = storage.TABLES / "lite" / "recursion"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
     groups = rows.groupby(["K", "Variant"], observed=True)[[*COLUMNS.values(), "Best hIoU", "Area"]]
@@ -159,7 +159,8 @@ def main() -> None:
     which.add_argument("--tables", action="store_true", help="only what Tables I and III show")
     words = command.parse_args()
     for k in words.ks:
-        path = FOLDER / f"voc-k{k}{'-open' * words.open}.json"
+        what = "-open" * words.open + "-tables" * words.tables
+        path = FOLDER / f"voc-k{k}-s{'-'.join(map(str, words.seeds))}{what}.json"
         if not path.is_file():
             begin = time.time()
             given = {"profile": "lite", "k": k, **dict(words.p)}
