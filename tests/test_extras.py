@@ -22,7 +22,7 @@ from zs3lib.method import methods, stage1
 from zs3lib.method.generator import Generator, Head
 from zs3lib.method.losses import mmd
 from zs3lib.method.methods import METHODS
-from zs3lib.results import extras, paper, tables
+from zs3lib.results import beside, paper, tables
 
 
 def test_extras_are_run_only_where_they_are_asked_for():
@@ -433,7 +433,7 @@ def record(dataset="context", k=2, seed=0, rows=ROWS, protocol="paper") -> dict:
 
 def test_table_iv_has_extras_beside_zs3net_and_ours_and_says_what_each_may_see(tmp_path):
     plain = record("voc", 10, rows={"zs3net": 1.0, "ours": 2.0})
-    files = extras.write([plain, record(), record(seed=1)], tmp_path, "toy")
+    files = beside.write_extras([plain, record(), record(seed=1)], tmp_path, "toy")
     names = [file.name for file in files]
     assert names == ["extras.md", "extras.csv", "extras.tex", "extras.txt"]
     lines = [line for line in files[0].read_text().splitlines() if "Pascal-Context | 2" in line]
@@ -454,11 +454,11 @@ def test_table_iv_has_extras_beside_zs3net_and_ours_and_says_what_each_may_see(t
 
 
 def test_what_a_method_may_see():
-    assert extras.may_see("projection", "paper") == "those without unseen classes"
-    assert extras.may_see("zs3net", "paper") == extras.may_see("graph_context", "paper")
-    assert extras.may_see("zs3net", "paper").startswith("all; those with unseen classes")
-    assert extras.may_see("zs3net", "strict").startswith("those without unseen classes")
-    assert extras.may_see("ours+self_training", "paper").endswith(
+    assert beside.may_see("projection", "paper") == "those without unseen classes"
+    assert beside.may_see("zs3net", "paper") == beside.may_see("graph_context", "paper")
+    assert beside.may_see("zs3net", "paper").startswith("all; those with unseen classes")
+    assert beside.may_see("zs3net", "strict").startswith("those without unseen classes")
+    assert beside.may_see("ours+self_training", "paper").endswith(
         "pictures with unseen classes too"
     )
 
@@ -472,7 +472,7 @@ def test_extras_stand_in_no_other_table_and_are_never_the_best(tmp_path):
     assert "Projection (extra)" in shown.to_string()
     style = shown.to_html().partition("</style>")[0]
     assert {*re.findall(r"row(\d+)_col", style)} == {"1"}  # Ours is in bold
-    assert extras.write([record(rows={"ours": 1.0})], tmp_path, "toy") == []
+    assert beside.write_extras([record(rows={"ours": 1.0})], tmp_path, "toy") == []
 
 
 # ---- new classes by projection ------------------------------------------------------------------

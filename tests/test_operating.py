@@ -6,7 +6,7 @@ import pytest
 
 from zs3lib import plots
 from zs3lib.method.methods import METHODS
-from zs3lib.results import operating
+from zs3lib.results import beside
 
 FALLING = [50.0, 40.0, 0.0]
 
@@ -21,7 +21,7 @@ def record(k: int, seed: int, *, best: float | None = 20.0) -> dict:
 
 
 def test_the_table_has_mean_and_spread_over_seeds(tmp_path):
-    files = operating.write([record(4, 0), record(4, 2)], tmp_path, "toy")
+    files = beside.write_operating([record(4, 0), record(4, 2)], tmp_path, "toy")
     assert [file.name for file in files] == ["operating.md", "operating.csv"]
     text = files[0].read_text()
     assert "| Pascal-VOC 2012 | 4 | Ours | 13.0 ± 1.4 | 20.0 ± 0.0 | 15.0 ± 0.0 |" in text
@@ -32,12 +32,12 @@ def test_the_table_has_mean_and_spread_over_seeds(tmp_path):
 
 
 def test_a_strict_run_has_no_best_hiou():
-    table = operating.points([record(2, 0, best=None)])
+    table = beside.points([record(2, 0, best=None)])
     assert table.loc[("Pascal-VOC 2012", 2, "Ours")].tolist() == ["12.0", "-", "15.0"]
 
 
 def test_the_curves_have_a_panel_for_each_k_and_a_dot_where_training_ended():
-    frame = operating.curves([record(2, 0), record(4, 0), record(4, 1)])
+    frame = beside.curves([record(2, 0), record(4, 0), record(4, 1)])
     figure = plots.operating_curves(frame)
     assert [ax.get_title() for ax in figure.axes] == ["voc, K = 2", "voc, K = 4"]
     lines = figure.axes[1].get_lines()
@@ -48,7 +48,7 @@ def test_the_curves_have_a_panel_for_each_k_and_a_dot_where_training_ended():
 
 
 def test_the_curves_show_the_mean_and_the_spread_over_seeds():
-    frame = operating.curves([record(2, 0), record(2, 1)])
+    frame = beside.curves([record(2, 0), record(2, 1)])
     frame.loc[(frame["seed"] == 1) & (frame["offset"] == 0), "unseen_miou"] = 44.0
     one, two = (plots.operating_curves(f).axes[0] for f in (frame[frame["seed"] == 0], frame))
     assert not one.collections

@@ -17,7 +17,7 @@ from zs3lib.data.segmentation import VOC, open_data
 from zs3lib.data.words import candidates
 from zs3lib.finished import how_to_make
 from zs3lib.notebooks import plan
-from zs3lib.results import extras, paper, records
+from zs3lib.results import beside, paper, records
 from zs3lib.toy import cocostuff
 
 FIVE = tuple("pottedplant sheep sofa train tvmonitor".split())
@@ -193,7 +193,7 @@ def test_later_splits_stand_in_table_iv_alone_beside_what_is_published_on_them(t
     assert "Left out" not in files["table2.md"] and "table4.md" not in files
     found = records.read_records(tmp_path / "runs", "toy", unseen_list=None)
     assert len(found) == 4 and len(records.read_records(tmp_path / "runs", "toy")) == 1
-    text = extras.write(found, tmp_path, "toy")[0].read_text(encoding="utf-8")
+    text = beside.write_extras(found, tmp_path, "toy")[0].read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if "| Pascal" in line or "| COCO" in line]
     assert len(rows) == 6 and "CaGNet's authors trained ZS3Net" in text
     (zs3net,) = [row for row in rows if "2012, split 15-5, void | 5 | ZS3Net" in row]

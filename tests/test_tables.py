@@ -1,4 +1,4 @@
-"""Tables, their checks and the audit, on made-up run records."""
+"""Tables and their checks, on made-up run records."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from zs3lib import classes
 from zs3lib.errors import ZS3Error
 from zs3lib.method import methods
-from zs3lib.results import audit, paper, protocols, records, tables
+from zs3lib.results import beside, paper, records, tables
 from zs3lib.settings import Settings
-from zs3lib.storage import TABLES, sealed
+from zs3lib.storage import sealed
 
 ALL = ("no_generator", "zs3net", "ours", "equal_weight")
 
@@ -209,9 +209,9 @@ def test_floor_with_its_ratio_and_hiou_over_k():
 def test_both_protocols_in_one_table(tmp_path):
     save(tmp_path, record(metrics={"ours": {"hiou": 30.0}}), record("context", 2))
     with pytest.raises(ZS3Error, match="under both protocols: make protocol"):
-        protocols.write("toy", runs=tmp_path, out=tmp_path)
+        beside.protocols("toy", runs=tmp_path, out=tmp_path)
     save(tmp_path, record(protocol="strict", metrics={"ours": {"hiou": 28.5}}))
-    csv, md = protocols.write("toy", runs=tmp_path, out=tmp_path)
+    csv, md = beside.protocols("toy", runs=tmp_path, out=tmp_path)
     found = pd.read_csv(csv).query("model == 'Ours'")[["protocol", "seeds", "hiou"]]
     assert found.values.tolist() == [["paper", 1, 30.0], ["strict", 1, 28.5]]
     text = md.read_text(encoding="utf-8")
@@ -219,7 +219,7 @@ def test_both_protocols_in_one_table(tmp_path):
     assert "voc, K = 10: 310 of 800 training images have no unseen class." in text
     save(tmp_path, record(protocol="strict", lr=0.5))
     with pytest.raises(ZS3Error, match="lr is 0.01 in one and 0.5"):
-        protocols.write("toy", runs=tmp_path, out=tmp_path)
+        beside.protocols("toy", runs=tmp_path, out=tmp_path)
 
 
 def test_a_method_and_a_dataset_of_ones_own_have_their_rows(tmp_path, monkeypatch):
@@ -234,51 +234,6 @@ def test_a_method_and_a_dataset_of_ones_own_have_their_rows(tmp_path, monkeypatc
     assert rows[-1][-1].endswith(" (-)") and "without Mine" not in files["table1.md"]
     assert [row[1] for row in cells(files["table4.md"])] == ["ZS3Net", "Ours", "Equal Weight"]
     assert "A farm" in files["table4.tex"] and "the paper's Table" not in files["table4.tex"]
-
-
-# ---- the paper's own tables ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "row, metric, off",
-    [
-        (("I", 10, "ZS3Net"), "overall_miou", 0),  # (33.9 * 11 + 18.1 * 10) / 21 = 26.376
-        (("I", 2, "Ours"), "overall_miou", 67.75 - 68.302),  # (71.6 * 19 + 37.5 * 2) / 21 - 0.05
-        (("I", 10, "ZS3Net"), "hiou", 0),  # 1227.18 / 52 = 23.600
-        (("I", 6, "Ours"), "hiou", 33.65 - 33.967),  # 2 * 51.05 * 25.45 / 76.5
-        (("II", 10, "ZS3Net"), "overall_pa", 52.85 - 53.45),  # below both its parts
-        (("II", 8, "Ours"), "overall_pa", 0),  # 56.9 is the seen PA itself
-    ],
-)
-def test_audit_against_rows_worked_by_hand(row, metric, off):
-    found = audit.audit(paper.published()).set_index(["table", "k", "model", "metric"])
-    assert found.loc[(*row, metric), "off"] == pytest.approx(off, abs=1e-3 if off else 0)
-
-
-@pytest.mark.parametrize("dataset, fits", [("voc", [21]), ("context", [59, 60, 61])])
-def test_the_number_of_classes_that_zs3nets_rows_agree_with(dataset, fits):
-    rows = paper.published().query("dataset == @dataset and model == 'ZS3Net'")
-    agree = {}
-    for count in range(15, 70):
-        means = audit.audit(rows, {dataset: count}).query(
-            "metric in ('overall_ma', 'overall_miou')"
-        )
-        agree[count] = int((means["off"] == 0).sum())
-    assert [count for count, number in agree.items() if number == 10] == fits
-    assert dataset != "voc" or sorted(agree.values())[-2] == 1
-
-
-def test_claims_and_pixel_shares_are_checked_on_the_printed_numbers(tmp_path):
-    said = audit.claims().set_index("claim")
-    assert said.filter(like="for all cases of K", axis=0)["holds"].tolist() == ["**no**"]
-    assert "K=8 unseen mIoU: Ours 15.9, ZS3Net 16.0" in said["exceptions"].tolist()
-    shares = audit.pixel_shares().set_index(["table", "k", "model"])
-    ours = shares.loc[("I", 2, "Ours"), ["low", "high"]]  # (94.0 - 92.8) / (94.0 - 54.4) = 3.03 %
-    assert ours.tolist() == pytest.approx([2.78, 3.28], abs=0.01)
-    fits = set(shares.index[shares["agrees"]])
-    assert {("I", k, "ZS3Net") for k in (2, 4, 6, 8, 10)} <= fits
-    assert not {("I", 2, "Ours"), ("I", 6, "Ours"), ("II", 10, "ZS3Net")} & fits
-    assert audit.write(tmp_path).read_bytes() == (TABLES / "audit.md").read_bytes()
 
 
 def test_runs_of_another_list_of_unseen_classes_have_rows_of_their_own_in_table_ii(tmp_path):

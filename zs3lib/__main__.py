@@ -113,7 +113,7 @@ COMMANDS = {
         [*RECORDS, OUT, *CHOICE],
     ),
     "protocols": (
-        "results.protocols:write",
+        "results.beside:protocols",
         "Write the table of both protocols, paper and strict, from a profile's run records.",
         [*RECORDS, OUT],
     ),

@@ -23,7 +23,7 @@ import pandas as pd
 from zs3lib import Settings, plots, storage
 from zs3lib.method.metrics import operating_point
 from zs3lib.method.stage2 import Stage2
-from zs3lib.results import operating, records, tables
+from zs3lib.results import beside, records, tables
 from zs3lib.results.paper import hiou_frame
 from zs3lib.results.texts import markdown, spread
 from zs3lib.run import Run
@@ -142,8 +142,8 @@ def write_tables() -> None:
     )
     free = ("stage1_epochs", "the content of weights")
     tables.write("lite", runs=storage.RUNS, datasets=["voc"], free=free, note=f"Stage 1, {told}.")
-    operating.write(found, storage.TABLES, "lite")
-    curves = plots.operating_curves(operating.curves(found))
+    beside.write_operating(found, storage.TABLES, "lite")
+    curves = plots.operating_curves(beside.curves(found))
     plots.save(curves, storage.FIGURES / "lite" / "operating")
     drawn = plots.hiou_over_k(hiou_frame(found, ["voc"]))
     plots.save(drawn, storage.FIGURES / "lite" / "hiou")

@@ -1,1 +1,1 @@
-"""Results: run records, the paper's tables beside them, an audit of these, and the report."""
+"""Results: run records, the tables that are made of them alone, and the report."""

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import ZS3Error
 from ..storage import FIGURES, RESOURCES, ROOT, RUNS, atomic_write, write_texts
-from . import operating, records, tables
+from . import beside, records, tables
 from .texts import spread
 
 TEMPLATES = RESOURCES / "report"
@@ -130,8 +130,8 @@ def write(
         tables=tables.tables(found, profile, ks, chosen.get("datasets")),
         floor=spread(tables.floor(found)),
         floor_note=tables.FLOOR,
-        points=operating.points(found),
-        points_note=operating.ABOUT,
+        points=beside.points(found),
+        points_note=beside.POINTS,
         pages=shown,
     )
     return write_texts(out, texts)[-1]

@@ -12,7 +12,7 @@ from ..method.methods import METHODS, is_extra
 from ..storage import RUNS, TABLES, write_texts
 from . import paper, records
 from .paper import HEADS, METRICS
-from .texts import bullets, markdown, spread
+from .texts import bullets, page, spread
 
 COLUMNS = pd.MultiIndex.from_tuples(HEADS.values())
 TEX = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -120,8 +120,8 @@ class Table:
         """For GitHub: measured (published) in each cell, the best model in bold, notes below."""
         cells = self.beside("**{}**").set_axis([*map(paper.head, METRICS)], axis=1).reset_index()
         cells["K"] = cells["K"].astype(str).where(~cells["K"].duplicated(), "")
-        how = "Each cell: measured (published)."
-        return f"# {self.heading}\n\n{how}\n\n{markdown(cells)}\n\n{bullets(self.notes)}\n"
+        about = "Each cell: measured (published)."
+        return page(self.heading, cells, about=about, notes=self.notes)
 
     def txt(self) -> str:
         """For a terminal, about 100 columns wide; * marks the best model."""
@@ -223,7 +223,7 @@ def write(
     files["table1.txt"] = shown[0].txt()
     lowest = floor(records.read_records(runs, profile, **chosen))
     if len(lowest):
-        heading = f"# Unseen mIoU above the floor, profile {profile}"
+        heading = f"Unseen mIoU above the floor, profile {profile}"
         files["floor.csv"] = lowest.round(4).to_csv()
-        files["floor.md"] = f"{heading}\n\n{FLOOR}\n\n{markdown(spread(lowest).reset_index())}\n"
+        files["floor.md"] = page(heading, spread(lowest).reset_index(), about=FLOOR)
     return write_texts(Path(out, profile), files)

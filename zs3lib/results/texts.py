@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 
@@ -12,9 +14,15 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def bullets(notes: list[str]) -> str:
+def bullets(notes: Sequence[str]) -> str:
     """Notes below a table, for GitHub."""
     return "\n".join(f"- {note}" for note in notes)
+
+
+def page(heading: str, frame: pd.DataFrame, *, about: str = "", notes: Sequence[str] = ()) -> str:
+    """A table for GitHub below its heading and what is said `about` it, above its notes."""
+    parts = [f"# {heading}", about, markdown(frame), bullets(notes)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def spread(mean: pd.DataFrame, std: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -1,4 +1,12 @@
-"""Do the paper's printed tables agree with themselves, and its prose with its tables?"""
+"""Do the paper's printed tables agree with themselves, and its prose with its tables?
+
+The printed numbers do not change, nor does what follows from them: the text is committed, as
+tables/audit.md and for the notebook as zs3lib/resources/audit.md, and a test holds it to this.
+
+    python tests/benchmarks/audit.py
+
+writes both; audit.md and claims.csv beside this file are what it fills in.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..classes import split
-from ..storage import RESOURCES, TABLES, read_text, write_texts
-from .paper import head, published
-from .texts import markdown
+from zs3lib.classes import split
+from zs3lib.results.paper import head, published
+from zs3lib.results.texts import markdown
+from zs3lib.storage import RESOURCES, TABLES, write_texts
 
+HERE = Path(__file__).parent
 ROW = ["table", "dataset", "k", "model"]
 CHECKED = ["overall_pa", "overall_ma", "overall_miou", "hiou"]
 CLASSES = {"voc": 21, "context": 60}
@@ -109,7 +118,7 @@ def claims() -> pd.DataFrame:
     """
     numbers = published().set_index(["table", "k", "model"])
     lines = []
-    for said in pd.read_csv(RESOURCES / "claims.csv").itertuples():
+    for said in pd.read_csv(HERE / "claims.csv").itertuples():
         cases = list(product(map(int, said.ks.split()), said.metrics.split()))
         exceptions = []
         for k, metric in cases:
@@ -141,15 +150,23 @@ def _rows() -> pd.DataFrame:
     return rows
 
 
-def write(out: Path | str = TABLES) -> Path:
-    """Write `<out>/audit.md`: the claims, every row recomputed, the number of classes; the path."""
+def text() -> str:
+    """The claims, every row recomputed, and the lists of unseen classes."""
     found = audit(published().query("model != 'Final'")).groupby("metric", sort=False)["off"]
     agree = [f"{(off == 0).sum()} of {len(off)} {label(metric)}" for metric, off in found]
-    text = read_text(RESOURCES / "audit.md").format(
-        agree=", ".join(agree),
-        counted=", ".join(f"{share} % at K = {k}" for k, share in VOC_UNSEEN_PIXELS.items()),
-        claims=markdown(claims()),
-        rows=markdown(_rows()),
-        lists=markdown(context_lists()),
+    return (
+        (HERE / "audit.md")
+        .read_text(encoding="utf-8")
+        .format(
+            agree=", ".join(agree),
+            counted=", ".join(f"{share} % at K = {k}" for k, share in VOC_UNSEEN_PIXELS.items()),
+            claims=markdown(claims()),
+            rows=markdown(_rows()),
+            lists=markdown(context_lists()),
+        )
     )
-    return write_texts(out, {"audit.md": text})[0]
+
+
+if __name__ == "__main__":
+    for folder in (RESOURCES, TABLES):
+        write_texts(folder, {"audit.md": text()})
