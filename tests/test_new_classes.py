@@ -19,7 +19,7 @@ from zs3lib.explore.new_classes import LONGEST, fit, open_picture
 from zs3lib.explore.trial import trial
 from zs3lib.method.metrics import class_iou
 from zs3lib.run import toy_run
-from zs3lib.toy import strangers
+from zs3lib.toy import scenes
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_words_are_found_and_their_neighbours_told(opened, segmenter):
 
 
 def test_a_prediction_is_that_of_the_evaluation_with_its_confidence(opened, segmenter):
-    image, truth = strangers.picture(["zebra"], segmenter.names, 0, short_side=64)
+    image, truth = scenes.stranger(["zebra"], segmenter.names, 0)
     found = segmenter.predict(image)
     with_new = replace(opened, heads={"new": SimpleNamespace(classifier=segmenter.classifier)})
     labels = with_new.predict(Image.fromarray(image))["new"]
@@ -176,7 +176,7 @@ def test_the_trial_scores_what_is_predicted(opened):
     assert "no word to try" in one_line(lambda: trial(opened, [], count=1))
     table = trial(opened, ["zebra"], count=1).loc["zebra"]
     segmenter = add_classes(opened, "zebra")
-    image, truth = strangers.picture(["zebra"], segmenter.names, 0)
+    image, truth = scenes.stranger(["zebra"], segmenter.names, 0)
     inside = truth != 255
     own = opened.predict(Image.fromarray(image), ["ours"])["ours"]
     renamed = np.where(own == segmenter.names.index(table["nearest"]), 21, own)

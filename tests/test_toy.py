@@ -17,7 +17,7 @@ from zs3lib.classes import CONTEXT_CLASSES, VOC_CLASSES
 from zs3lib.errors import ZS3Error
 from zs3lib.method.deeplab import build
 from zs3lib.settings import Settings
-from zs3lib.toy import backbone, corpus, drawing, shape, strangers, world
+from zs3lib.toy import backbone, corpus, drawing, scenes, shape, world
 from zs3lib.toy.attributes import EXTRA, SAID_AS, TABLE, made_up
 from zs3lib.zs3net import load_pretrained
 
@@ -104,13 +104,13 @@ def test_pretraining_and_drawing_know_no_class():
 
 
 def test_strangers_are_drawn_by_their_names():
-    assert strangers.drawable(["zebra ", "cow", "zebra", "yak"]) == ["zebra"]
+    assert scenes.drawable(["zebra ", "cow", "zebra", "yak"]) == ["zebra"]
     names = (*VOC_CLASSES, "zebra", "van")
-    image, labels = strangers.picture(["zebra", "van"], names, 0)
+    image, labels = scenes.stranger(["zebra", "van"], names, 0)
     assert image.shape == (*labels.shape, 3) and {0, 21, 22, 255} <= set(np.unique(labels))
-    np.testing.assert_array_equal(image, strangers.picture(["zebra", "van"], names, 0)[0])
+    np.testing.assert_array_equal(image, scenes.stranger(["zebra", "van"], names, 0)[0])
     with pytest.raises(ZS3Error, match="cannot draw 'yak'"):
-        strangers.picture(["zebra", "yak"], names, 0)
+        scenes.stranger(["zebra", "yak"], names, 0)
 
 
 def test_pretraining_learns_and_its_file_is_read_like_any_other(tmp_path):

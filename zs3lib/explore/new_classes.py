@@ -19,7 +19,7 @@ from ..data.augment import validation_input
 from ..data.words import load_word_vectors
 from ..errors import ZS3Error
 from ..finished import FinishedRun, open_run
-from ..method.features import extract, upsample
+from ..method.features import pixel_logits
 from ..method.generator import Head
 from ..method.metrics import class_iou, confusion_matrix
 from ..method.stage1 import poly
@@ -130,13 +130,12 @@ class Segmenter:
         """Segment a picture: a file, a PIL image, or an array (H, W, 3) uint8 RGB."""
         picture = open_picture(image)
         settings = self.run.settings
-        features = extract(self.run.model, validation_input(picture, settings), settings)[0]
-        with torch.inference_mode():
-            logits = self.classifier(features.float())
-            size = (picture.height, picture.width)
-            logits = upsample(logits, size, align_corners=settings.align_corners)
-            labels = logits.argmax(0).byte().cpu().numpy()
-            probabilities = logits.softmax(0).cpu().numpy()
+        given = validation_input(picture, settings)
+        size = (picture.height, picture.width)
+        by = {"new": self.classifier}
+        ((_, logits),) = pixel_logits(self.run.model, by, given, size, settings)
+        labels = logits.argmax(0).byte().cpu().numpy()
+        probabilities = logits.softmax(0).cpu().numpy()
         return Prediction(np.asarray(picture), labels, probabilities, self.names)
 
 
@@ -203,9 +202,8 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
     """Fit rows for new classes beside those of a trained head, which stay as they are.
 
     Arguments:
-        head: generator and classifier of C classes; not changed.
+        head: of C classes; not changed.
         vectors: word vectors of N new classes, (N, 300) float32, scaled like `head.words`.
-        weight: of a new class in the cross-entropy; a known one weighs 1.
 
     Returns: the classifier of C + N classes, and the loss of each step; none after the extra method
     `projection`, where a new row is the projected word and nothing is fitted.
@@ -235,8 +233,8 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-    weights = torch.cat([old.weight, rows.weight])
-    return _linear(weights, torch.cat([old.bias, rows.bias])), losses
+    both = (torch.cat(pair) for pair in zip(old.parameters(), rows.parameters()))
+    return _linear(*both), losses
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -22,17 +22,9 @@ WORDS = {  # (how furry, how big), from -1 to 1
     "horse": (0.0, 0.9),
     "cow": (0.5, 0.5),
 }
+VECTORS = torch.tensor(list(WORDS.values()))  # (6, 2) float32
+SPLIT = Split("plane", 1, tuple(WORDS), seen=(0, 1, 2, 3, 4), unseen=(5,))
 SPREAD = 0.55  # standard deviation of a class's cloud, in feature units
-
-
-def split() -> Split:
-    """Five seen classes and one unseen: the cow."""
-    return Split("plane", 1, tuple(WORDS), seen=(0, 1, 2, 3, 4), unseen=(5,))
-
-
-def words() -> Tensor:
-    """Word vectors, (6, 2) float32."""
-    return torch.tensor(list(WORDS.values()))
 
 
 def real_features(c: int, n: int, *, seed: int = 0) -> Tensor:
@@ -73,7 +65,7 @@ def train(method: str, data, settings, epochs: range, start: Trainer | None = No
     features, labels = data
     batches = -(-len(labels) // settings.batch_size)
     steps = settings.stage2_epochs * batches
-    trainer = Trainer(METHODS[method], words(), split(), settings, steps=steps)
+    trainer = Trainer(METHODS[method], VECTORS, SPLIT, settings, steps=steps)
     if start:
         trainer.load_state_dict(start.state_dict())
     for epoch in epochs:

@@ -8,12 +8,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from ..data.augment import validation_input
 from ..errors import ZS3Error
-from ..finished import FinishedRun
-from ..method.features import predict
+from ..finished import FinishedRun, predict_image
 from ..method.metrics import class_iou, confusion_matrix
-from ..toy.strangers import WORDS, picture
+from ..toy.attributes import EXTRA
+from ..toy.scenes import stranger
 from .new_classes import WEIGHT, Segmenter, add_classes, fit
 from .statistics import cosine_similarity
 
@@ -40,7 +39,7 @@ def trial(
     Raises ZS3Error without a word.
     """
     if not words:
-        raise ZS3Error(f"no word to try that the toy world can draw, such as {', '.join(WORDS)}")
+        raise ZS3Error(f"no word to try that the toy world can draw, such as {', '.join(EXTRA)}")
     head = run.heads[method]
     drawn = torch.randn(1, head.words.shape[1], generator=torch.Generator().manual_seed(0))
     random = drawn * head.words.norm(dim=1).mean().cpu() / drawn.norm()
@@ -48,27 +47,20 @@ def trial(
     rows = {}
     for word in words:
         segmenter = add_classes(run, word, method=method, weight=weight)
-        classifiers = {"known": head.classifier, "word": segmenter.classifier, "chance": chance}
-        pictures = [picture([word], segmenter.names, index) for index in range(count)]
-        rows[word] = _scores(segmenter, _confusions(run, classifiers, pictures))
+        by = {"known": head.classifier, "word": segmenter.classifier, "chance": chance}
+        confusion = dict.fromkeys(by, 0)
+        for index in range(count):
+            image, labels = stranger([word], segmenter.names, index)
+            found = predict_image(run.model, by, Image.fromarray(image), run.settings)
+            for name, answer in found.items():
+                maps = (torch.from_numpy(labels), torch.from_numpy(answer))
+                confusion[name] += confusion_matrix(*maps, len(segmenter.names)).numpy()
+        rows[word] = _scores(segmenter, confusion)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("word")
 
 
-def _confusions(run: FinishedRun, classifiers: dict, pictures: Sequence[tuple]) -> dict:
-    """One confusion matrix over all pictures for each classifier, (C, C) with the new class."""
-    confusion = dict.fromkeys(classifiers, 0)
-    for image, labels in pictures:
-        image = validation_input(Image.fromarray(image), run.settings)
-        found = predict(run.model, classifiers, image, labels.shape, run.settings)
-        truth = torch.from_numpy(labels)
-        for name, labelled in found.items():
-            classes = classifiers["word"].out_features
-            confusion[name] += confusion_matrix(truth, labelled.cpu(), classes).numpy()
-    return confusion
-
-
 def _scores(segmenter: Segmenter, confusion: dict) -> dict:
-    """A row of `trial`."""
+    """A row of `trial` from each classifier's confusion matrix, (C, C) with the new class."""
     names = segmenter.names
     new = len(names) - 1
     cosines = cosine_similarity(segmenter.vectors, names).iloc[new, :new]

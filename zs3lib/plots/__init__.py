@@ -13,9 +13,9 @@ from .diagnose import projections as projections
 from .method import Cloud as Cloud
 from .method import Panel as Panel
 from .method import plane as plane
-from .operating import operating_curves as operating_curves
 from .pictures import qualitative as qualitative
 from .pictures import show_samples as show_samples
 from .scores import hiou_over_k as hiou_over_k
 from .scores import loss_curves as loss_curves
+from .scores import operating_curves as operating_curves
 from .scores import per_class_iou as per_class_iou

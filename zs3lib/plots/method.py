@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.colors import ListedColormap
@@ -69,10 +70,8 @@ def plane(
         ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         ax.set_title(panel.title, fontsize=10)
         _draw(ax, panel, arrow / max(lengths, default=1))
-    for ax in axes[-1]:
-        ax.set_xlabel("feature 1")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("feature 2")
+    plt.setp(axes[-1], xlabel="feature 1")
+    plt.setp(axes[:, 0], ylabel="feature 2")
     fig.suptitle(title, fontsize=12)
     legend(fig)
     return fig

@@ -81,13 +81,11 @@ def _grid(lines: Sequence[Sequence], names, unseen, width: float, star="unseen c
             _show(ax, shown, names, unseen)
     maps = [x for line in lines for x in line if x.ndim == 2 and x.dtype == np.uint8]
     present = set().union(*map(np.unique, maps))
-    texts = {label: mark(names[label], unseen) for label in sorted(present - {VOID})}
-    order = sorted(texts, key=lambda label: texts[label].startswith("★"))
-    texts[VOID] = "void"
-    order += present & {VOID}
+    texts = {label: mark(name, unseen) for label, name in enumerate(names)} | {VOID: "void"}
+    order = sorted(present, key=lambda label: (label == VOID, "★" in texts[label], label))
     colours = colorize(np.arange(256)) / 255
     patches = [Patch(facecolor=colours[i], edgecolor="0.4", label=texts[i]) for i in order]
-    title = f"★ {star}" if "★" in "".join(texts.values()) else None
+    title = f"★ {star}" if any("★" in texts[label] for label in present) else None
     look = {"ncols": max(1, int(fig.get_figwidth() / 1.35)), "frameon": False, "fontsize": 9}
     if patches:
         fig.legend(handles=patches, loc="outside lower center", title=title, **look)

@@ -4,12 +4,14 @@ Composition is by name (cows stand on grass, bottles near tables); the looks com
 of attributes alone. A scene is a list of items, back to front; the first covers the picture.
 """
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from ..classes import CONTEXT_CLASSES, VOC_CLASSES, VOID
+from ..errors import ZS3Error
 from .attributes import INI, TABLE, having, named
 from .drawing import Item, render
 from .shape import extent
@@ -174,3 +176,29 @@ def picture(items: Sequence[Item], size, rng, *, border: bool) -> tuple[np.ndarr
         owner = np.where(mask == 0, -1, owner)
         mask[ndimage.maximum_filter(owner, 3) != ndimage.minimum_filter(owner, 3)] = VOID
     return image, mask
+
+
+def drawable(words: Sequence[str]) -> list[str]:
+    """Those of `words`, each once, that the toy world can draw and that VOC does not list."""
+    once = dict.fromkeys(word.strip() for word in words)
+    return [word for word in once if word in TABLE and word not in VOC_CLASSES]
+
+
+def stranger(
+    words: Sequence[str], names: Sequence[str], index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Picture `index`, VOC style, of words that no dataset lists ("zebra"), and its label map.
+
+    It shows every one of `words` besides up to two VOC objects, and is of no toy world on disk.
+    names: the class of each label; VOC's 21 and `words` must be among them.
+
+    Raises ZS3Error on a word that the toy world cannot draw.
+    """
+    unknown = [f"'{word}'" for word in words if word not in TABLE]
+    if unknown or not words:
+        what = ", ".join(unknown) or "these words"
+        remedy = "give a picture of your own with -p image FILE"
+        raise ZS3Error(f"the toy world cannot draw {what}: {remedy}")
+    kind = 2 + zlib.crc32(" ".join(words).encode())  # 0 and 1 are VOC's and Context's pictures
+    rng, size = start(0, kind, index, 128)
+    return picture(voc_scene(words, names, size, rng), size, rng, border=True)
