@@ -68,7 +68,8 @@ STORIES := $(patsubst %,$(RUNS)/%.ipynb,method data new_class diagnose)# the rep
 PICTURES = $(if $(DATA),$(patsubst %,figures/toy/%.png,method new_class diagnose))# the README's
 METHOD  := $(filter-out %/download.py,$(foreach f,method extras data,$(wildcard zs3lib/$f/*.py))) \
            $(patsubst %,zs3lib/%.py,run settings profiles classes)
-RESULTS := $(wildcard zs3lib/results/*.py zs3lib/plots/*.py) zs3lib/resources/audit.md
+RESULTS := $(wildcard zs3lib/results/*.py zs3lib/plots/*.py) \
+           $(patsubst %,zs3lib/resources/%,audit.md notes.ini)
 EXPLORE := $(wildcard zs3lib/explore/*.py zs3lib/plots/*.py)
 # Each of the runs that go on at a time has its share of the cores.
 ATONCE  := $(words $(wordlist 1,$(JOBS),$(or $(RECORDS),none)))

@@ -19,37 +19,14 @@ from . import paper, records
 from .paper import SHORT
 from .texts import page, spread
 
-EXTRAS = (
-    "Percent. Each cell: measured (published). Published are, of ZS3Net and Ours, this paper's "
-    "numbers; of the extras those of ZS3Net's paper, as far as they are at hand, on Context with "
-    "ZS3Net's list of unseen classes, another one from K = 4 on. Extras stand in no other table: "
-    "they are beside the paper, and rows that may see different things cannot be compared as "
-    "methods."
-)
-SPLITS = (
-    "A split is a later paper's, that of SPNet: 15-5 of Pascal-VOC, 156-15 of COCO-Stuff; void: "
-    "background is no class and is not scored. CaGNet's authors trained ZS3Net with DeepLabv2 and "
-    "two kinds of word vectors. Nobody chose tau and gamma for these splits: they are the paper's "
-    "of VOC at K = 10."
-)
+NOTES = records.NOTES["table"]
 SEEN_ONLY = "those without unseen classes"
 LAYOUTS = {
     "paper": "all; those with unseen classes as layouts of generated features",
     "strict": f"{SEEN_ONLY}, some relabelled as layouts",
 }
 PICTURES = "; transductive: pictures with unseen classes too"
-POINTS = (
-    "Percent, mean over seeds ± sample standard deviation. hIoU: as trained. Best hIoU: with an "
-    "offset added to the logits of unseen classes; it is chosen on a tenth of the training images. "
-    "Area: under the curve of unseen over seen mIoU that all offsets give, in percent of the "
-    "square; it does not depend on where a method stands on its curve."
-)
-PROTOCOL = (
-    "Percent. paper: the label maps of training images with unseen classes lay out the generated "
-    "features (ZS3Net's protocol, the default). strict: these images are left out of stage 2, and "
-    "layouts are seen label maps in which some classes were relabelled as unseen ones "
-    "(zs3lib/data/strict.py says how). Stage 1 is the same in both."
-)
+POINTS = NOTES["operating"]
 
 
 def may_see(method: str, protocol: str) -> str:
@@ -107,7 +84,9 @@ def write_extras(runs: list[dict], out: Path | str, profile: str) -> list[Path]:
     shown.insert(3, "Label maps that it may see", found["label_maps"])
     shown["Published by"] = found["source"].fillna("-")
     heading = f"Table IV. Beside the paper's tables (extras), profile {profile}"
-    notes = [records.SETTING[profile], EXTRAS, *[SPLITS] * int(found["split"].any())]
+    notes = [records.SETTING[profile], NOTES["extras"]]
+    if found["split"].any():
+        notes.append(NOTES["splits"])
     tex = shown.replace("±", r"$\\pm$", regex=True).style.hide(axis="index")
     texts = {
         "extras.md": page(heading, shown, notes=notes),
@@ -183,7 +162,7 @@ def write_protocols(runs: list[dict], out: Path | str, profile: str) -> list[Pat
         left = f"{own['stage1_images'].iloc[0]} of {own['train_images'].iloc[0]} training images"
         images.append(f"{dataset}, K = {k}: {left} have no unseen class")
         seeds.append(f"{dataset}, K = {k}: seeds {records.several(own['seed'])}")
-    notes = [records.SETTING[profile].partition(" The published")[0], PROTOCOL]
+    notes = [records.SETTING[profile].partition(" The published")[0], NOTES["protocol"]]
     notes += ["; ".join(images) + ".", "; ".join(seeds) + ". No significance test."]
     md = page(f"Both protocols, profile {profile}", cells, notes=notes)
     texts = {"protocol.csv": csv.round(4).to_csv(), "protocol.md": md}

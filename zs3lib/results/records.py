@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from configparser import ConfigParser
 from pathlib import Path
 
 import pandas as pd
 
 from ..classes import DATASETS
 from ..errors import ZS3Error
-from ..storage import SCHEMA, checksum, run_name
+from ..storage import RESOURCES, SCHEMA, checksum, read_text, run_name
 
-SETTING = {
-    "toy": "Generated toy images and a small backbone: NOT the paper's setting. The published "
-    "numbers stand beside the measured ones for orientation; they are neither reproduced nor "
-    "refuted here.",
-    "lite": "Real VOC images with a small backbone: NOT the paper's setting, so the numbers need "
-    "not agree.",
-    "paper": "The paper's setting, as this repository reads it.",
-}
+NOTES = ConfigParser(interpolation=None)
+NOTES.read_string(read_text(RESOURCES / "notes.ini"))
+SETTING = dict(NOTES["setting"])  # {profile: what its numbers are}
 # Settings in which the runs of one table may differ: what the row is, where things lie, and what it
 # ran on. What lies there must not differ: "inputs" holds the files' hashes.
 ROW = ("tau", "gamma")  # which the paper chooses by K

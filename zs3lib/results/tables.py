@@ -17,11 +17,7 @@ from .texts import bullets, page, spread
 COLUMNS = pd.MultiIndex.from_tuples(HEADS.values())
 TEX = {character: f"\\{character}" for character in "&%$#_{}"}
 TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-FLOOR = (
-    "Unseen mIoU in percent, mean over seeds. No generator: the same head trained without "
-    "generated features, which never learns an unseen class. A dash: not measured, or a ratio to "
-    "a floor of 0."
-)
+FLOOR = records.NOTES["table"]["floor"]
 
 
 class Table:
