@@ -28,7 +28,6 @@ EXTRA = f"{LISTS}/train_aug.txt"
 JPEG = f"{KIT}/JPEGImages/2012_000001.jpg"
 MASK = f"{KIT}/SegmentationClass/2012_000001.png"
 MAT = "context/trainval/2010_000001.mat"
-LABELS = "context/labels.txt"
 WORDS = "wordvectors.txt"
 WEIGHTS = "weights.pt"
 NAN = float("nan")
@@ -105,10 +104,6 @@ def mat(**content) -> How:
 def cow(value: str) -> How:
     vector = f"cow {' '.join([value] * 300)}"
     return lines(lambda x: [vector if y.startswith("cow ") else y for y in x])
-
-
-def ox(x: list[str]) -> list[str]:
-    return [y.replace(": cow", ": ox") for y in x]
 
 
 def shorter(x: list[str]) -> list[str]:
@@ -196,11 +191,6 @@ DATA: dict[str, tuple[str, How, str]] = {
     "a volume for a LabelMap": (MAT, mat(LabelMap=np.ones((4, 4, 3))), "2010_000001.mat"),
     "a map of another size": (MAT, mat(LabelMap=np.ones((7, 9))), "2010_000001.mat is 9 x 7"),
     "label 460 in a .mat": (MAT, mat(LabelMap=np.full((9, 9), 460)), "label 460"),
-    "458 labels": (LABELS, lines(lambda x: x[:458]), "458"),
-    "a number twice": (LABELS, lines(lambda x: [*x[:6], "8: x", *x[7:]]), "labels.txt"),
-    "a class under another name": (LABELS, lines(ox), "'cow'"),
-    "labels in UTF-16": (LABELS, saved_as("utf-16"), "labels.txt is not UTF-8 text"),
-    "labels in Latin-1": (LABELS, saved_as("latin-1"), "labels.txt is not UTF-8 text"),
     "word vectors in UTF-16": (WORDS, saved_as("utf-16"), "save it as UTF-8"),
     "word vectors in Latin-1": (WORDS, saved_as("latin-1"), "save it as UTF-8"),
     "word vectors of 50 dimensions": (WORDS, lines(shorter), "50 dimensions"),

@@ -17,6 +17,7 @@ from zs3lib import ZS3Error
 from zs3lib.classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, voc_palette
 from zs3lib.data import augment
 from zs3lib.data.segmentation import SBD, VOC, Context, open_data, read_ids
+from zs3lib.storage import RESOURCES
 
 KIT = "VOCdevkit/VOC2012"
 LISTS = f"{KIT}/ImageSets/Segmentation"
@@ -123,10 +124,9 @@ def test_grey_and_cmyk_pictures_are_converted(copy, mode):
 @pytest.mark.parametrize("own_list", [True, False])
 def test_every_label_of_context_has_its_official_id(copy, own_list):
     """The 59 classes have the ids of the official list of 459, all else is background."""
-    lines = (copy / "context" / "labels.txt").read_text().splitlines()
+    lines = (RESOURCES / "context_labels_459.txt").read_text().splitlines()
     number = {line.split(": ")[1]: int(line.split(": ")[0]) for line in lines}
     if not own_list:  # as from Pascal-Context's archive and VOC 2010's, which has the split
-        (copy / "context" / "labels.txt").unlink()
         main = copy / "VOCdevkit/VOC2010/ImageSets/Main"
         main.mkdir(parents=True)
         (copy / "context" / "train.txt").rename(main / "train.txt")

@@ -114,9 +114,9 @@ def test_a_run_stays_on_its_gpu(gpus, another_run, settings, tmp_path):
     gpus("a", "b")
     run.device = device_of("auto")
     with alone_on(torch.device("cuda:0")):
-        with run._working_in(tmp_path / "runs" / "stage 1"):
+        with run._working_in(tmp_path / "runs" / "stage 1", "stage1"):
             assert str(run.device) == "cuda:1"
-    with run._working_in(tmp_path / "runs" / "stage 2"):  # cuda:0 is free by now
+    with run._working_in(tmp_path / "runs" / "stage 2", "stage2"):  # cuda:0 is free by now
         assert str(run.device) == "cuda:1"
 
 

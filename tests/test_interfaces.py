@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import papermill
 import pytest
@@ -42,8 +42,7 @@ def test_python_m_zs3lib_lists_every_command(words, capsys):
 def test_a_command_has_its_function_says_what_it_does_and_explains_every_option(
     command, capsys, monkeypatch
 ):
-    module, _, function = COMMANDS[command][0].partition(":")
-    assert callable(getattr(import_module(f"zs3lib.{module}"), function))
+    assert callable(resolve_name(f"zs3lib.{COMMANDS[command][0]}"))
     monkeypatch.setenv("COLUMNS", "250")
     with pytest.raises(SystemExit):
         main([command, "--help"])

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from zs3lib import ZS3Error, load_heads
-from zs3lib.storage import inside, plain_name
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(p for part in ("zs3lib", "tests/benchmarks") for p in (ROOT / part).rglob("*.py"))
@@ -82,31 +81,19 @@ def test_an_unsafe_line_would_be_found_and_a_safe_one_is_let_pass():
 # ---- names and paths ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", "/etc", "a\\b", ".hidden", "a\0b", 3, "a..b"])
-def test_what_is_no_plain_name(name):
-    with pytest.raises(ZS3Error, match="profile is"):
-        plain_name(name, "profile")
-    assert plain_name("word2vec-google-news-300", "profile") == "word2vec-google-news-300"
-
-
 @pytest.mark.parametrize(
     "relative", ["../x.pt", "/etc/passwd", "backbones/../../x.pt", "link/x.pt", None, 3]
 )
-def test_a_path_in_a_file_stays_below_its_folder(tmp_path, relative):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "link").symlink_to(tmp_path)
-    with pytest.raises(ZS3Error, match="heads.pt names the file"):
-        inside(tmp_path / "runs", relative, Path("heads.pt"))
-    good = inside(tmp_path / "runs", "backbones/a/backbone.pt", Path("heads.pt"))
-    assert good.name == "backbone.pt"
-
-
-def test_heads_that_name_a_backbone_elsewhere_are_refused(tmp_path, settings):
+def test_heads_that_name_a_backbone_elsewhere_are_refused(relative, tmp_path, settings):
     folder = tmp_path / "toy" / "voc-k2-s0"
     folder.mkdir(parents=True)
-    torch.save({"model": {}}, tmp_path / "other.pt")
-    torch.save({"heads": {}, "backbone": "../other.pt"}, folder / "heads.pt")
-    with pytest.raises(ZS3Error, match=r"heads.pt names the file '../other.pt', which is not"):
+    (tmp_path / "toy" / "link").symlink_to(tmp_path)
+    torch.save({"model": {}}, tmp_path / "x.pt")
+    torch.save({"heads": {}, "backbone": relative}, folder / "heads.pt")
+    says = (
+        f"names the file '{relative}', which is not" if isinstance(relative, str) else "is not of"
+    )
+    with pytest.raises(ZS3Error, match=f"heads.pt {says}"):
         load_heads(folder, settings(), 21)
 
 

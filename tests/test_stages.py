@@ -206,7 +206,7 @@ def test_a_cache_cut_at_any_byte_is_gone_on_with_to_the_same_bytes(network, whol
     views = Views()
     cache.fill(network, views)
     assert cache.path.read_bytes() == content
-    assert views.made <= 20 - kept // cache.row_bytes + 3  # only a broken batch is made again
+    assert views.made <= 20 - kept // cache.row.itemsize + 3  # only a broken batch is made again
     cache_in(tmp_path).fill(None, None)  # an intact one is not computed again
 
 
@@ -268,7 +268,7 @@ def test_features_that_are_not_finite_name_the_image(tmp_path):
 def test_memory_holds_a_batch_and_not_the_file(tmp_path):
     cache = cache_in(tmp_path, crop_size=512, views=4)  # a file of 30 MiB
     with open(cache.path, "wb") as file:
-        file.truncate(40 * cache.row_bytes)
+        file.truncate(40 * cache.row.itemsize)
     cache.fill(None, None)
     tracemalloc.start()
     for epoch in range(4):
@@ -276,7 +276,7 @@ def test_memory_holds_a_batch_and_not_the_file(tmp_path):
             assert features.shape[1:] == (128, 128, 16)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 * cache.row_bytes  # two batches of four
+    assert peak < 10 * cache.row.itemsize  # two batches of four
 
 
 # ---- stage 2: what a step may see and change ----------------------------------------------------

@@ -148,7 +148,7 @@ def test_a_record_says_all_that_a_row_needs(finished, record):
     assert (record["train_images"], record["val_images"]) == (24, 8)
     assert 0 < record["stage1_images"] < 24 and not record["interrupted"]
     assert len(record["history"]["stage1"]["loss"]) == 1
-    assert record["schema"] == storage.SCHEMA and record["checksum"] == storage.checksum(record)
+    assert record["schema"] == storage.SCHEMA and record == storage.sealed(record)
     assert {"python", "zs3lib", "torch", "torchvision", "numpy"} == set(record["versions"])
     assert set(record["git"]) == {"commit", "dirty"} and record["device"].startswith("CPU")
     assert record["wall_s"] >= sum(record["seconds"].values()) > 0

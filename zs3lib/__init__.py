@@ -1,6 +1,6 @@
 """zs3lib: zero-shot semantic segmentation by recursive training (ZS3Net and ZS-MMD)."""
 
-from importlib import import_module
+from pkgutil import resolve_name
 
 from . import extras as extras  # registers its methods
 
@@ -24,7 +24,7 @@ __all__ = sorted(_PUBLIC)
 
 def __getattr__(name: str):
     if name in _PUBLIC:
-        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+        return resolve_name(f"{__name__}.{_PUBLIC[name]}:{name}")
     raise AttributeError(f"module 'zs3lib' has no attribute '{name}'")
 
 

@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 from argparse import SUPPRESS
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from .classes import DATASETS, in_grid
 from .errors import ZS3Error
@@ -140,8 +140,8 @@ COMMANDS = {
 }
 
 
-def arguments(words: list[str] | None) -> dict:
-    """What a command's function is called with, and as "call" the function."""
+def main(words: list[str] | None = None) -> int:
+    """Run one command: 0; 1 after one line that says what is wrong; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m zs3lib", description=__doc__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (call, about, options) in COMMANDS.items():
@@ -149,21 +149,14 @@ def arguments(words: list[str] | None) -> dict:
         own.set_defaults(call=call)
         for names, how in options:
             own.add_argument(*names, **how)
-    given = sys.argv[1:] if words is None else words
-    return vars(parser.parse_args(given or ["--help"]))
-
-
-def main(words: list[str] | None = None) -> int:
-    """Run one command: 0; 1 after one line that says what is wrong; 130 after Ctrl-C."""
-    given = arguments(words)
-    module, _, function = given.pop("call").partition(":")
+    words = sys.argv[1:] if words is None else words
+    given = vars(parser.parse_args(words or ["--help"]))
     try:
-        result = getattr(import_module(f".{module}", __package__), function)(**given)
+        result = resolve_name(f"zs3lib.{given.pop('call')}")(**given)
         if isinstance(result, int):
             return result
         for made in result if isinstance(result, list) else [result]:
-            if isinstance(made, str | Path):
-                sys.stdout.write(f"{made}\n")  # in one piece: torchrun's processes write at once
+            sys.stdout.write(f"{made}\n")  # in one piece: torchrun's processes write at once
         sys.stdout.flush()
     except ZS3Error as error:
         print(f"error: {error}", file=sys.stderr)

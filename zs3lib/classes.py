@@ -6,13 +6,9 @@ A dataset is one entry of `DATASETS` and one reader (`data/segmentation.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import ZS3Error
-
-if TYPE_CHECKING:
-    import numpy as np
+from .paths import RESOURCES
 
 VOID = 255
 PAPER_KS = (2, 4, 6, 8, 10)
@@ -30,11 +26,16 @@ CONTEXT_CLASSES = (
 # The list of Pascal-Context's 459 labels names three of the 59 classes differently.
 CONTEXT_LABEL_OF = {"diningtable": "table", "clothes": "cloth", "bedcloth": "bedclothes"}
 
-# All 182 labels of COCO-Stuff, by their number from 1 on; eleven have no pixel: 171 are classes.
-LABELS = Path(__file__).parent / "resources" / "cocostuff_labels.txt"
-COCOSTUFF_LABELS = tuple(
-    line.partition(": ")[2] for line in LABELS.read_text(encoding="utf-8").splitlines()
-)
+
+def _labels_in(name: str) -> tuple[str, ...]:
+    """The labels of a dataset's own list, by their number from 1 on."""
+    lines = (RESOURCES / name).read_text(encoding="utf-8").splitlines()
+    return tuple(line.partition(": ")[2] for line in lines)
+
+
+CONTEXT_LABELS = _labels_in("context_labels_459.txt")
+# Eleven of COCO-Stuff's 182 labels have no pixel: 171 are classes.
+COCOSTUFF_LABELS = _labels_in("cocostuff_labels.txt")
 COCOSTUFF_EMPTY = frozenset(
     "street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, "
     "hair brush".split(", ")
@@ -57,7 +58,7 @@ COCOSTUFF_156_15_UNSEEN = tuple(
 )
 
 
-def voc_palette() -> np.ndarray:
+def voc_palette():
     """The official Pascal VOC colour map, (256, 3) uint8: a label's bits, spread over R, G, B."""
     import numpy as np  # not at the top: a command's parameters are checked before it is loaded
 
@@ -68,28 +69,20 @@ def voc_palette() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as the paper's experiments use it.
+    """A dataset as the paper's experiments use it."""
 
-    Attributes:
-        name: as in settings and file names; title: as in a table's heading.
-        classes: class names, label 0 first; background is a class, and a seen one.
-        unseen_order: the K unseen classes are its first K; none: the paper has no such dataset.
-        other_lists: {name: such an order} of other work, chosen by the setting `unseen_list`.
-        splits: {name: unseen classes} of later papers, chosen likewise; K is how many they are.
-        tau_gamma: {K: (tau, gamma)}; a K that is not here takes those of the next larger one.
-        table: the paper's table of its results, "" for none.
-        reader: the class that reads it, "module:Class", called with (root, part).
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    reader: str
-    unseen_order: tuple[str, ...] = PAPER_UNSEEN
+    name: str  # as in settings and file names
+    title: str  # as in a table's heading
+    classes: tuple[str, ...]  # label 0 first; background is a class, and a seen one
+    reader: str  # the class that reads it, "module:Class", called with (root, part)
+    unseen_order: tuple[str, ...] = PAPER_UNSEEN  # K takes the first K; (): the paper has no such
+    # {name: such an order} of other work, chosen by the setting `unseen_list`.
     other_lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # {name: unseen classes} of later papers, chosen likewise; K is how many they are.
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # By K; a K that is not here takes those of the next larger one.
     tau_gamma: dict[int, tuple[float, float]] = field(default_factory=lambda: {10: (0.85, 1 / 40)})
-    table: str = ""
+    table: str = ""  # the paper's of its results
 
     @property
     def lists(self) -> dict[str, tuple[str, ...]]:
@@ -167,6 +160,7 @@ class Split:
     names: tuple[str, ...]
     seen: tuple[int, ...]
     unseen: tuple[int, ...]
+    unseen_list: str = "paper"
 
     @property
     def unseen_names(self) -> tuple[str, ...]:
@@ -178,48 +172,43 @@ class Split:
         return tuple(i for i in self.seen if self.names[i] != "background")
 
 
-def entry_of(dataset: str) -> Dataset:
-    """A dataset by its name; ZS3Error on an unknown one."""
-    if dataset not in DATASETS:
-        raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
-    return DATASETS[dataset]
-
-
-def split(dataset: str, k: int, unseen_list: str = "paper", background: bool = True) -> Split:
+def split(
+    dataset: str, k: int | None = None, unseen_list: str | None = None, background: bool = True
+) -> Split:
     """The split of a dataset with the first `k` unseen classes of a list, or all of a split's.
 
-    Without `background` it is no class, but void: the classes are counted from the next one on.
-
-    Raises ZS3Error on an unknown dataset or list, a K that the list has not, or where background
-    is no class anyway.
+    By default the list is the dataset's first, and K the largest that it has. Without
+    `background` it is void, and classes are counted from the next one on. Raises ZS3Error on an
+    unknown dataset or list, a K that it has not, or where background is no class anyway.
     """
-    entry = entry_of(dataset)
+    if dataset not in DATASETS:
+        raise ZS3Error(f"unknown dataset '{dataset}': choose one of {', '.join(DATASETS)}")
+    entry = DATASETS[dataset]
+    unseen_list = unseen_list or next(iter(entry.lists), "paper")
     if unseen_list not in entry.lists:
         names = ", ".join(entry.lists)
         raise ZS3Error(f"unknown unseen_list '{unseen_list}' of {dataset}: choose one of {names}")
     order = entry.lists[unseen_list]
     most = len(order)
-    whole = isinstance(k, int) and not isinstance(k, bool)
-    if unseen_list in entry.splits and not (whole and k == most):
-        raise ZS3Error(f"k is {k!r}: the split {unseen_list} of {dataset} has K = {most}, no other")
-    if not (whole and 1 <= k <= most):
-        paper = ", ".join(map(str, PAPER_KS))
-        raise ZS3Error(
-            f"k is {k!r}: K must be a whole number from 1 to {most} (the paper's: {paper})"
-        )
+    fitting = range(1, most + 1)
+    wanted = f"K must be a whole number from 1 to {most} (the paper's: 2, 4, 6, 8, 10)"
+    if unseen_list in entry.splits:
+        fitting = [most]
+        wanted = f"the split {unseen_list} of {dataset} has K = {most}, no other"
+    k = most if k is None else k
+    if isinstance(k, bool) or k not in fitting:
+        raise ZS3Error(f"k is {k!r}: {wanted}")
     if not background and entry.classes[0] != "background":
         raise ZS3Error(f"background is False, but no class of {dataset}: leave it out")
     names = entry.classes if background else entry.classes[1:]
     unseen = tuple(names.index(name) for name in order[:k])
     seen = tuple(i for i in range(len(names)) if i not in unseen)
-    return Split(dataset, k, names, seen, unseen)
+    return Split(dataset, k, names, seen, unseen, unseen_list)
 
 
 def tau_gamma(dataset: str, k: int, unseen_list: str = "paper") -> tuple[float, float]:
-    """The paper's tau and gamma; for a K that the paper lacks those of its next larger K.
-
-    It has none for the splits of later papers: these take those of its largest K, and COCO-Stuff
-    VOC's.
+    """The paper's tau and gamma; of its next larger K for a K that it lacks, of its largest for the
+    split of a later paper.
     """
     given = DATASETS[dataset].tau_gamma
     least = max(given) if unseen_list in DATASETS[dataset].splits else k

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from .errors import ZS3Error
+from .errors import ZS3Error, one_line
 from .storage import first_free
 
 
@@ -28,15 +28,8 @@ def device_of(name: str) -> torch.device:
     try:
         return torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ZS3Error(f"device '{name}' cannot be used ({reason}): try -p device cpu") from error
-
-
-def describe(chosen: torch.device) -> str:
-    """The device in words, for a run record."""
-    if chosen.type == "cuda":
-        return torch.cuda.get_device_name(chosen)
-    return f"CPU, {torch.get_num_threads()} threads"
+        problem = f"device '{name}' cannot be used ({one_line(error)})"
+        raise ZS3Error(f"{problem}: try -p device cpu") from error
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 
 class ZS3Error(Exception):
-    """What is wrong, where, and what to do about it, in one line.
-
-    Raised for input the user can change: a missing file, an unknown class, a setting out of range.
-    IPython (and so JupyterLab and papermill) shows such an error as its one line, without the
-    stack.
-    """
+    """What is wrong, where, and what to do about it, in one line: of input the user can change."""
 
     def _render_traceback_(self) -> list[str]:
+        """What IPython, and so JupyterLab and papermill, shows in place of the stack."""
         return [f"ZS3Error: {self}"]
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    return " ".join(str(error).split())[:300]

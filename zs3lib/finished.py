@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,33 +16,27 @@ from .classes import Split
 from .data.augment import validation_input
 from .data.segmentation import SegmentationData, open_data
 from .devices import device_of
-from .errors import ZS3Error
+from .errors import ZS3Error, one_line
 from .method.deeplab import build, freeze
 from .method.features import pixel_classifier, predict
 from .method.generator import Head
 from .method.methods import METHODS, title
 from .results.records import read_record
-from .settings import Settings, _line
-from .storage import inside, load_weights
+from .settings import Settings, what_is_wrong
+from .storage import load_weights
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A trained configuration.
+    """A trained configuration."""
 
-    Attributes:
-        folder: `runs/<profile>/<dataset>-k<K>-s<seed>`; record: its `metrics.json`.
-        model: the frozen DeepLabv3+; heads: classifier and generator of each method.
-        self_trained: the networks of this extra that `predict` has read.
-    """
-
-    folder: Path
-    record: dict
+    folder: Path  # runs/<profile>/<dataset>-k<K>-s<seed>
+    record: dict  # its metrics.json
     settings: Settings
     split: Split
-    model: nn.Module
-    heads: dict[str, Head]
-    self_trained: dict[str, nn.Module] = field(default_factory=dict)
+    model: nn.Module  # the frozen DeepLabv3+
+    heads: dict[str, Head]  # classifier and generator of each method
+    self_trained: dict[str, nn.Module] = field(default_factory=dict)  # what `predict` has read
 
     @property
     def name(self) -> str:
@@ -55,14 +49,26 @@ class FinishedRun:
         chosen = {"holdout": settings.holdout, "background": settings.background}
         return open_data(settings.dataset, settings.data_root, part, **chosen)
 
-    def predict(self, image: Image.Image, methods: Sequence[str] | None = None) -> dict:
-        """As `predict_image`; "zs3net+self_training" is the network that a method taught."""
-        found = predict_image(self.model, classifiers(self.heads, methods), image, self.settings)
-        for name in [name for name in methods or () if name not in found]:
-            network = self._self_trained(name)
-            own = {name: pixel_classifier(network)}
-            found |= predict_image(network, own, image, self.settings)
-        return found
+    def predict(
+        self, image: Image.Image, methods: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Label maps of an RGB picture at its own size, {method: (H, W) uint8}.
+
+        `methods` are all that have a head, where none are named; "zs3net+self_training" is the
+        network that a method taught.
+        """
+        methods = methods or list(self.heads)
+        own = {name: self.heads[name].classifier for name in methods if name in self.heads}
+        parts = [(self.model, own)]
+        for name in methods:
+            if name not in own:
+                network = self._self_trained(name)
+                parts.append((network, {name: pixel_classifier(network)}))
+        inputs = validation_input(image, self.settings)
+        found = {}
+        for network, by in parts:
+            found |= predict(network, by, inputs, (image.height, image.width), self.settings)
+        return {name: labels.cpu().numpy() for name, labels in found.items()}
 
     def _self_trained(self, name: str) -> nn.Module:
         """The network that a method's self-training left, read once."""
@@ -72,25 +78,10 @@ class FinishedRun:
                 problem = f"{self.name} was run without {title(name)}"
                 raise ZS3Error(f"{problem}: {_again(self.folder)} {options}")
             network = build(self.settings, len(self.split.names))
-            network.load_state_dict(_weights(self.folder / f"{name}.pt", self.folder)["model"])
+            state = load_weights(self.folder / f"{name}.pt", _again(self.folder))
+            network.load_state_dict(state["model"])
             self.self_trained[name] = freeze(network).to(device_of(self.settings.device))
         return self.self_trained[name]
-
-
-def classifiers(
-    heads: Mapping[str, Head], methods: Sequence[str] | None = None
-) -> dict[str, nn.Linear]:
-    """The classifiers of those of the methods that have a head; None: of all that have one."""
-    return {name: heads[name].classifier for name in methods or heads if name in heads}
-
-
-def predict_image(
-    model: nn.Module, by: Mapping[str, nn.Linear], image: Image.Image, settings: Settings
-) -> dict[str, np.ndarray]:
-    """Label maps of an RGB picture at its own size, {classifier: (H, W) uint8}."""
-    size = (image.height, image.width)
-    found = predict(model, by, validation_input(image, settings), size, settings)
-    return {name: labels.cpu().numpy() for name, labels in found.items()}
 
 
 def run_folder(run: str | Path) -> Path:
@@ -127,16 +118,14 @@ def open_run(
 
     Raises ZS3Error naming the file that is missing, and the command that makes it.
     """
-    if isinstance(run, FinishedRun):
-        opened = run
-        remedy = "run it again with every method"
-    elif isinstance(run, str | Path):
+    opened = run
+    remedy = "train it with every method first"
+    if isinstance(run, str | Path):
         changes = {"data_root": data_root, "word_vectors": word_vectors, "device": device}
         opened = _read(run_folder(run), {key: value for key, value in changes.items() if value})
         remedy = _again(opened.folder)
-    else:
+    elif not isinstance(run, FinishedRun):
         opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
-        remedy = "call its train_backbone and train_heads first"
     lost = [name for name in map(str, methods) if name not in opened.heads]
     if unknown := [name for name in lost if name not in METHODS]:
         there = ", ".join(opened.heads)
@@ -158,17 +147,11 @@ def _read(folder: Path, changes: dict) -> FinishedRun:
     try:
         settings = Settings(**record["settings"] | changes)
     except ValidationError as error:
-        reason = f"of another version of zs3lib ({'; '.join(map(_line, error.errors()))})"
+        reason = f"of another version of zs3lib ({what_is_wrong(error)})"
         raise ZS3Error(f"{path} is {reason}: {_again(folder)}") from None
     parts = settings.split
     model, heads = load_heads(folder, settings, len(parts.names), record["keys"]["head"])
     return FinishedRun(folder, record, settings, parts, model, heads)
-
-
-def _weights(path: Path, folder: Path) -> dict:
-    if not path.is_file():
-        raise ZS3Error(f"{path} not found: {_again(folder)}")
-    return load_weights(path)
 
 
 def load_heads(
@@ -184,14 +167,18 @@ def load_heads(
     """
     folder = Path(folder).absolute()
     device = device_of(settings.device)
+    remedy = _again(folder)
     source = folder / "heads.pt"
     try:
-        saved = _weights(source, folder)
+        saved = load_weights(source, remedy)
         if key not in (None, saved.get("key")):
             raise ValueError("it is of another run than the metrics.json beside it")
-        source = inside(folder.parent, saved.get("backbone"), source)
+        source = folder.parent / saved["backbone"]
+        if not source.resolve().is_relative_to(folder.parent.resolve()):
+            problem = f"names the file {saved['backbone']!r}, which is not below {folder.parent}"
+            raise ZS3Error(f"{folder / 'heads.pt'} {problem}: do not use it")
         model = build(settings, classes)
-        model.load_state_dict(_weights(source, folder)["model"])
+        model.load_state_dict(load_weights(source, remedy)["model"])
         source = folder / "heads.pt"
         heads = {}
         for name, weights in saved["heads"].items():
@@ -203,7 +190,6 @@ def load_heads(
             head.load_state_dict(weights)
             heads[name] = head.to(device).eval()
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        problem = f"is not of a run with these settings ({reason})"
-        raise ZS3Error(f"{source} {problem}: {_again(folder)}") from error
+        problem = f"is not of a run with these settings ({one_line(error)})"
+        raise ZS3Error(f"{source} {problem}: {remedy}") from error
     return freeze(model).to(device), heads

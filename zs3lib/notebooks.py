@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError, create_model
+
 from .classes import DATASETS, in_grid
-from .errors import ZS3Error
+from .errors import ZS3Error, one_line
 from .profiles import PROFILES
+from .settings import Number, Settings, Whole, Wholes, what_is_wrong
 from .storage import ROOT, read_text, saved
 
 TRAIN = ROOT / "notebooks" / "train.ipynb"
@@ -24,16 +27,9 @@ FOLDER = re.compile(
 def typed(kind: type, **given: object) -> list:
     """Parameters of a notebook as the numbers they are meant as, in their order; None stays.
 
-    Arguments:
-        kind: int, for which 6, "6" and 6.0 are 6; float; or list, of whole numbers, for which 6,
-            "6 10" and [6, 10] are such.
-
-    Raises ZS3Error naming each that is no such number.
+    `kind` is int, for which 6, "6" and 6.0 are 6; float; or list, of whole numbers, for which 6,
+    "6 10" and [6, 10] are such. Raises ZS3Error naming each that is no such number.
     """
-    from pydantic import ValidationError, create_model
-
-    from .settings import Number, Whole, Wholes, _line
-
     if kind is list:
         given = {k: v.split() if isinstance(v, str) else v for k, v in given.items()}
     field = {int: Whole, float: Number, list: Wholes}[kind] | None
@@ -41,18 +37,13 @@ def typed(kind: type, **given: object) -> list:
     try:
         return list(model(**given).model_dump().values())
     except ValidationError as error:
-        raise ZS3Error("; ".join(map(_line, error.errors()))) from None
+        raise ZS3Error(what_is_wrong(error)) from None
 
 
 def parameters_of(p=(), r=(), y=(), f=()) -> dict:
-    """Notebook parameters, read as papermill's own command line reads them.
+    """Notebook parameters, read as papermill's command line reads its options of these names.
 
-    Arguments:
-        p: (name, value) texts, of which numbers, True, False and None are taken as such.
-        r: (name, value) texts, taken as they are.
-        y: YAML texts; f: YAML files; both hold lines of "name: value".
-
-    Raises ZS3Error on what is no such YAML.
+    Raises ZS3Error where `y`, texts, or `f`, files, are no lines of "name: value" in YAML.
     """
     import yaml
     from papermill.cli import _resolve_type
@@ -105,7 +96,7 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
     try:
         known = list(papermill.inspect_notebook(source))
     except (OSError, PapermillException, ValueError) as error:
-        raise ZS3Error(f"{source} is no notebook ({' '.join(str(error).split())})") from None
+        raise ZS3Error(f"{source} is no notebook ({one_line(error)})") from None
     if unknown := [name for name in given if name not in known]:
         names = ", ".join(known)
         raise ZS3Error(f"{source.name} has no parameter '{unknown[0]}': it has {names}")
@@ -121,15 +112,30 @@ def check(
         datasets, ks, seeds, lists: several with spaces between.
         words: as `parameters_of` takes them: make's PARAMS.
     """
-    problems = list(_problems(profile, datasets, ks, seeds, lists))
+    grid = in_grid()
+    fit = [name for name in datasets.split() if name in grid]
+    most = min(len(DATASETS[name].unseen_order) for name in fit or grid)
+    fitting = {
+        "PROFILE": (profile, list(PROFILES)),
+        "DATASETS": (datasets, grid),
+        "K": (ks, [str(k) for k in range(1, most + 1)]),
+        "LISTS": (lists, sorted({"paper"}.union(*(x.other_lists for x in DATASETS.values())))),
+    }
+    problems = []
+    for word, (given, known) in fitting.items():
+        values = [given] if word == "PROFILE" else given.split()
+        if not values or not set(values) <= set(known):
+            problems.append(f'{word}="{given}": choose from {" ".join(known)}')
+    if not re.fullmatch(r"\s*((0|[1-9]\d*)(\s+|$))+", seeds):
+        problems.append(f'SEED="{seeds}": give whole numbers, a space between two: SEED="0 1"')
     runs = ["toy/voc-k1-s0"]  # of a wrong grid only the names in PARAMS are looked at
     if not problems:  # a setting may fit one dataset and not another
         runs = [f"{profile}/{name}-k{ks.split()[0]}-s0" for name in datasets.split()]
     try:
         for run in runs if any(words.values()) else ():
-            values = plan(Path("runs", run), None, parameters_of(**words))[2]
+            parameters = plan(Path("runs", run), None, parameters_of(**words))[2]
             if not problems:
-                _settings(values)
+                settings_of(parameters)
     except ZS3Error as error:
         problems.append(f"PARAMS: {error}")
     for problem in problems:
@@ -137,28 +143,10 @@ def check(
     return int(bool(problems))
 
 
-def _settings(values: dict) -> None:
-    from .settings import Settings
-
-    Settings.make(**{k: v for k, v in values.items() if k not in ("runs_root", "cache_root")})
-
-
-def _problems(profile: str, datasets: str, ks: str, seeds: str, lists: str) -> Iterator[str]:
-    if profile not in PROFILES:
-        yield f"PROFILE={profile}: choose one of {', '.join(PROFILES)}"
-    grid = in_grid()
-    fit = [name for name in datasets.split() if name in grid]
-    if not fit or len(fit) < len(datasets.split()):
-        yield f'DATASETS="{datasets}": choose from {", ".join(grid)}, a space between two'
-    most = min(len(DATASETS[name].unseen_order) for name in fit or grid)
-    if not ks.split() or any(k not in map(str, range(1, most + 1)) for k in ks.split()):
-        yield f'K="{ks}": give whole numbers from 1 to {most}, a space between two: K="2 4"'
-    whole = [seed for seed in seeds.split() if seed.isdecimal() and str(int(seed)) == seed]
-    if not seeds.split() or whole != seeds.split():
-        yield f'SEED="{seeds}": give whole numbers, a space between two: SEED="0 1"'
-    known = {"paper"}.union(*(entry.other_lists for entry in DATASETS.values()))
-    if not lists.split() or not known.issuperset(lists.split()):
-        yield f'LISTS="{lists}": choose from {", ".join(sorted(known))}, a space between two'
+def settings_of(parameters: dict) -> tuple[Settings, dict]:
+    """The settings among a training's parameters, and its roots, as `Run` takes them."""
+    roots = {name: parameters.pop(name, None) for name in ("runs_root", "cache_root")}
+    return Settings.make(**parameters), roots
 
 
 def run(what: Path, output: Path | None, **words: list) -> int:
@@ -191,6 +179,9 @@ def execute(source: Path, output: Path, parameters: dict, **options) -> str:
     import papermill
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
+    # This interpreter's kernel comes before whatever kernel named python3 lies elsewhere.
+    places = [str(Path(sys.prefix, "share", "jupyter")), os.environ.get("JUPYTER_PATH", "")]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, places))
     # At Ctrl-C it tells of tasks that nobody waits for any more, with a traceback each.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
@@ -199,8 +190,8 @@ def execute(source: Path, output: Path, parameters: dict, **options) -> str:
             source,
             output,
             parameters,
+            kernel_name="python3",
             progress_bar=sys.stderr.isatty(),
-            kernel_manager_class=_own_kernel(),
             # Below critical it warns of plain TCP, here on the loopback, and of closed sockets.
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             **options,
@@ -213,19 +204,5 @@ def execute(source: Path, output: Path, parameters: dict, **options) -> str:
         trace = strip_ansi("\n".join(error.traceback))
         return f"{trace}\n{error.ename}: {error.evalue} (the notebook up to there: {output})"
     except (PapermillException, OSError, RuntimeError) as error:  # no space, a kernel that died
-        return " ".join(str(error).split())
+        return one_line(error)
     return ""
-
-
-def _own_kernel() -> type:
-    """A kernel of this very interpreter, whatever kernel named python3 Jupyter finds elsewhere."""
-    from ipykernel.kernelspec import get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class OwnKernel(AsyncKernelManager):
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict())
-
-    return OwnKernel

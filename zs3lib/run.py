@@ -8,31 +8,24 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.cuda import get_device_name
 
 from . import parallel, storage, zs3net
 from .data import strict
 from .data.augment import Augmented, Pictures, batches, validation_batches
-from .data.segmentation import SegmentationData, open_data
+from .data.segmentation import open_data
 from .data.words import load_word_vectors
-from .devices import alone_on, describe, device_of
+from .devices import alone_on, device_of
 from .errors import ZS3Error
 from .extras import self_training
-from .finished import (
-    FinishedRun,
-    classifiers,
-    how_to_make,
-    load_heads,
-    open_run,
-    predict_image,
-    run_folder,
-)
+from .finished import how_to_make, open_run, run_folder
 from .method import stage1
 from .method.deeplab import build, freeze
 from .method.evaluate import evaluate
@@ -46,20 +39,17 @@ from .settings import Settings
 from .sources import FeatureCache, LiveFeatures
 from .storage import Checkpoint, code_hash, file_hash, locked, text_hash
 
-__all__ = ["FinishedRun", "Run", "load_heads", "open_run", "toy_run"]
-
-# Settings that each stage's results depend on, besides data and code: another, another key.
+# Settings that stage 1 depends on, and those that no stage does: where things lie, the machine, and
+# what comes after. Another value of one that counts is another key.
 STAGE1_SETTINGS = (
     "dataset background backbone feature_dim aspp_rates multi_grid dropout align_corners base_size "
     "crop_size scale_min scale_max blur backbone_seed stage1_batch_size stage1_loss stage1_epochs "
     "stage1_steps stage1_optimiser stage1_lr fresh_lr_factor frozen_blocks frozen_bn momentum "
     "weight_decay amp"
 ).split()
-STAGE2_SETTINGS = (
-    "k seed methods batch_size frozen_training features views stage2_epochs warmup_epochs "
-    "classifier_init classifier_lr classifier_loss loss_at unseen_weight cell_stride generator_lr "
-    "samples tau gamma noise word_norm mmd_root zs_weights pseudo feed_back fit_mixed protocol "
-    "graph_target graph_loops"
+BESIDE = (
+    "data_root weights word_vectors device compile workers val_size self_training "
+    "self_training_share self_training_seen"
 ).split()
 
 
@@ -93,9 +83,13 @@ class Run:
         self._open_inputs()
         profile = Path(str(runs_root or storage.RUNS), settings.profile)
         self.folder = profile / settings.run_name
-        self.backbone_key, self.head_key = self._keys()
+        made_from = [self.split.unseen, self.train.fingerprint, self.inputs["weights"]]
+        made_from.append(code_hash("method", "data", "sources", "parallel"))
+        self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.backbone_folder = profile / "backbones" / backbone
+        made_from = [self.backbone_key, self.inputs["word_vectors"], code_hash("extras")]
+        self.head_key = settings.key(*dict(settings).keys() - BESIDE, extra=made_from)
         self.heads: dict[str, Head] = {}
         self.self_trained: dict[str, nn.Module] = {}
         self.history: dict[str, dict] = {}
@@ -139,39 +133,23 @@ class Run:
             "word_vectors": text_hash(self.words.tobytes()),
         }
 
-    def _keys(self) -> tuple[str, str]:
-        """Hashes of all that backbone and heads depend on."""
-        settings = self.settings
-        made_from = [
-            self.split.unseen,
-            self.train.fingerprint,
-            self.inputs["weights"],
-            code_hash("method", "data", "sources", "parallel"),
-        ]
-        backbone = settings.key(*STAGE1_SETTINGS, extra=made_from)
-        made_from = [backbone, self.inputs["word_vectors"], code_hash("extras")]
-        heads = settings.key(*STAGE2_SETTINGS, extra=made_from)
-        return backbone, heads
-
     @contextmanager
-    def _working_in(self, folder: Path) -> Iterator[None]:
-        """Work in a folder alone; at Ctrl-C say in one line what is saved and how to go on."""
+    def _working_in(self, folder: Path, stage: str) -> Iterator[None]:
+        """A stage's work in a folder alone; at Ctrl-C one line says what is saved, how to go on."""
+        begin = time.time()
         try:
             lock = locked(folder) if parallel.ranks()[0] == 0 else nullcontext()
             with lock, alone_on(self.device) as self.device:  # chosen once, then kept
                 parallel.wait()  # what was there before the lock is the same to all
                 yield
+                self.seconds[stage] = time.time() - begin
         except KeyboardInterrupt:
             print(f"\n{storage.saved(self.folder)}", file=sys.stderr, flush=True)
             raise
 
     def train_backbone(self) -> list[float]:
-        """Stage 1, then freeze.
-
-        Returns: the mean loss of each epoch; none where ZS3Net's own network was given.
-        """
-        begin = time.time()
-        with self._working_in(self.backbone_folder):  # runs of other seeds share it
+        """Stage 1, then freeze; the mean loss of each epoch, none of ZS3Net's own network."""
+        with self._working_in(self.backbone_folder, "stage1"):  # runs of other seeds share it
             done = Checkpoint(self.backbone_folder / "backbone.pt", self.backbone_key)
             part = Checkpoint(self.backbone_folder / "training.pt", self.backbone_key)
             state = done.load()
@@ -185,16 +163,12 @@ class Run:
             part.remove()
         self.model.load_state_dict(state["model"])
         freeze(self.model).to(self.device, memory_format=torch.channels_last)
-        self.seconds["stage1"] = time.time() - begin
         self.history["stage1"] = {"loss": state["losses"]}
         return state["losses"]
 
     def _stage1(self, checkpoint: Checkpoint) -> list[float]:
         if self.pretrained == "zs3net":
-            print(
-                f"Stage 1 is skipped: {self.settings.weights} is the network that ZS3Net's own "
-                "stage 1 left."
-            )
+            print(f"Stage 1 is skipped: {self.settings.weights} is the network it left in ZS3Net.")
             return []
         rank, count = parallel.ranks()
         if count > (most := min(self.settings.stage1_batch_size, len(self.seen_images))):
@@ -205,18 +179,13 @@ class Run:
             self.model, source, self.settings, device=self.device, checkpoint=checkpoint
         )
 
-    @cached_property
-    def stage2_images(self) -> SegmentationData:
-        """What stage 2 trains on: all training images, or what stands for them when strict."""
-        if self.settings.protocol == "strict":
-            seed = stream(self.settings.backbone_seed, 40)
-            return strict.training(self.train, self.split, self.seen_images, seed=seed)
-        return self.train
-
     def features(self) -> LiveFeatures | FeatureCache:
         """The frozen network's features of stage 2's images, as `Settings.features` has it."""
         settings = self.settings
-        images = self.stage2_images
+        images = self.train
+        if settings.protocol == "strict":
+            seed = stream(settings.backbone_seed, 40)
+            images = strict.training(self.train, self.split, self.seen_images, seed=seed)
         seed = stream(settings.backbone_seed, 30)
 
         def pictures(view: int, order: list[list[int]]):
@@ -236,7 +205,7 @@ class Run:
         name = f"{settings.dataset}-k{settings.k}-{text_hash(repr(content))}"  # of any seed
         folder = self.cache_root / name
         cache = FeatureCache(folder / "features.bin", images.ids, settings)
-        with self._working_in(folder):
+        with self._working_in(folder, "features"):
             cache.fill(self.model, pictures)
         return cache
 
@@ -254,36 +223,28 @@ class Run:
 
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Features, then every method of the settings. Returns each one's mean losses by epoch."""
-        begin = time.time()
         self.source = self.features()
-        self.seconds["features"] = time.time() - begin
-        begin = time.time()
         trainers = {name: self.trainer(name, self.source) for name in self.settings.methods}
         stage2 = Stage2(trainers, self.source)
-        with self._working_in(self.folder):
+        with self._working_in(self.folder, "stage2"):
             checkpoint = Checkpoint(self.folder / "training.pt", self.head_key)
             self.interrupted |= checkpoint.path.exists()
             stage2.train(checkpoint)
         for name, trainer in trainers.items():
             self.heads[name] = trainer.head.eval()
             self.history[name] = stage2.history[name]
-        self.seconds["stage2"] = time.time() - begin
         if self.settings.self_training:
-            begin = time.time()
-            with self._working_in(self.folder):
+            with self._working_in(self.folder, "self_training"):
                 self.self_trained = self_training.train(self)
-            self.seconds["self_training"] = time.time() - begin
         return {name: self.history[name] for name in self.settings.methods}
 
     def evaluate(self) -> dict[str, dict]:
         """Score every method on the validation split.
 
-        Returns: {method: {"title", "per_class_iou", "confusion", and those of
-            `metrics.operating_point`}}.
+        Returns: {method: {"title", "per_class_iou", "confusion", and an `operating_point`'s}}.
         """
-        begin = time.time()
         classifiers = {name: head.classifier for name, head in self.heads.items()}
-        with self._working_in(self.folder):
+        with self._working_in(self.folder, "evaluation"):
             found, tuning = self.confusions(classifiers)
             for name, network in self.self_trained.items():
                 own = {name: pixel_classifier(network)}
@@ -299,7 +260,6 @@ class Run:
                 "confusion": confusion.tolist(),
                 **operating_point(at_offsets, tuning.get(name), self.split),
             }
-        self.seconds["evaluation"] = time.time() - begin
         return self.results
 
     def confusions(
@@ -312,32 +272,28 @@ class Run:
         Returns: those on the validation images, and those on a tenth of the training images, where
             an offset is chosen; the strict protocol, which knows no unseen pixel, has none there.
         """
-
-        def over(images: SegmentationData, **named) -> dict[str, Tensor]:
-            source = validation_batches(images, self.settings)
-            parts = {"split": self.split, "settings": self.settings}
-            return evaluate(network or self.model, classifiers, source, **parts, **named)
-
-        found = over(self.val)
+        score = partial(
+            evaluate, network or self.model, classifiers, split=self.split, settings=self.settings
+        )
+        found = score(validation_batches(self.val, self.settings))
         if self.settings.protocol == "strict":
             return found, {}
-        tenth = self.train.subset(range(0, len(self.train), 10))
-        return found, over(tenth, title="a tenth of train, to choose an offset")
+        tenth = validation_batches(self.train.subset(range(0, len(self.train), 10)), self.settings)
+        return found, score(tenth, title="a tenth of train, to choose an offset")
 
     def predict(
         self, image: Image.Image, methods: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        """Label maps of an RGB picture at its own size, {method: (H, W) uint8}."""
-        return predict_image(self.model, classifiers(self.heads, methods), image, self.settings)
+        """As `FinishedRun.predict`."""
+        return open_run(self, methods=()).predict(image, methods)
 
     def save(self, *, keep_cache: bool = False) -> Path:
-        """Write the heads' weights and, last, `metrics.json`; then drop training state and cache.
-
-        Returns: the path of `metrics.json`.
+        """Write the heads' weights and, last, `metrics.json`, whose path is returned; then drop
+        training state and cache.
         """
-        heads = {name: head.state_dict() for name, head in self.heads.items()}
-        backbone = str((self.backbone_folder / "backbone.pt").relative_to(self.folder.parent))
         record = self.record()
+        heads = {name: head.state_dict() for name, head in self.heads.items()}
+        backbone = f"backbones/{self.backbone_folder.name}/backbone.pt"
         content = {"heads": heads, "backbone": backbone, "key": self.head_key}
         storage.save(self.folder / "heads.pt", content)
         path = self.folder / "metrics.json"
@@ -351,17 +307,15 @@ class Run:
 
     def record(self) -> dict:
         """Everything a table row says, and all that is needed to tell it from another run's."""
-        settings = self.settings
-        if missing := [name for name in settings.methods if name not in self.results]:
+        settings = self.settings.as_dict()
+        if missing := [name for name in self.settings.methods if name not in self.results]:
             raise ZS3Error(f"no results for {', '.join(missing)} yet: run the cells above first")
+        cpu = f"CPU, {torch.get_num_threads()} threads"
+        top = {name: settings[name] for name in ("profile", "dataset", "k", "seed", "protocol")}
         return storage.sealed(
-            {
-                "profile": settings.profile,
-                "dataset": settings.dataset,
-                "k": settings.k,
-                "seed": settings.seed,
-                "protocol": settings.protocol,
-                "settings": settings.as_dict(),
+            top
+            | {
+                "settings": settings,
                 "seen": [self.split.names[i] for i in self.split.seen],
                 "unseen": list(self.split.unseen_names),
                 "methods": self.results,
@@ -370,14 +324,13 @@ class Run:
                 "word_substitutions": self.substitutions,
                 "train_images": len(self.train),
                 "stage1_images": len(self.seen_images),
-                "stage2_layouts": strict.RULE[settings.protocol],
                 "val_images": len(self.val),
                 "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}",
                 "inputs": self.inputs,
                 "keys": {"backbone": self.backbone_key, "head": self.head_key},
                 "versions": storage.versions(),
                 "git": storage.git(),
-                "device": describe(self.device),
+                "device": cpu if self.device.type == "cpu" else get_device_name(self.device),
                 "seconds": self.seconds,
                 "wall_s": time.time() - self.started,
                 "interrupted": self.interrupted,
@@ -414,11 +367,10 @@ def stage1_alone(what: str | Path, **words: list) -> Path:
     Arguments:
         what: runs/<profile>/<dataset>-k<K>-s<seed>; words: as `notebooks.parameters_of` takes them.
     """
-    from .notebooks import parameters_of, plan
+    from .notebooks import parameters_of, plan, settings_of
 
-    given = plan(Path(what), None, parameters_of(**words))[2]
-    roots = {name: given.pop(name, None) for name in ("runs_root", "cache_root")}
+    settings, roots = settings_of(plan(Path(what), None, parameters_of(**words))[2])
     with parallel.processes():
-        run = Run(Settings.make(**given), **roots)
+        run = Run(settings, **roots)
         run.train_backbone()
     return run.backbone_folder / "backbone.pt"

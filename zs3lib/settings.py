@@ -8,10 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+import pydantic
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from . import storage
-from .classes import Split, entry_of, split, tau_gamma
+from .classes import Split, split, tau_gamma
 from .errors import ZS3Error
 from .method.methods import METHODS
 from .profiles import PROFILES, recipe_values
@@ -64,42 +65,16 @@ Text = Annotated[str, BeforeValidator(str)]
 
 
 class Settings(BaseModel):
-    """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks.
+    """All that decides a run's numbers. `Settings.make` fills in a profile's values and checks."""
 
-    `unseen_list` is the order that the K unseen classes are taken from, or a split of later papers,
-    which has one K: "15-5" of voc, "156-15" of cocostuff. Without `background` that class is void,
-    in training and in scoring.
-
-    `recipe` names a training procedure (`profiles.RECIPES`). `stage1_steps` > 0 asks for about so
-    many batches, in whole epochs, in place of `stage1_epochs`. `stage1_lr` is the backbone's; ASPP,
-    decoder and classifier learn `fresh_lr_factor` times as fast. The first `frozen_blocks` blocks
-    keep their pretrained weights, with `frozen_bn` the backbone its batch statistics. Sizes are in
-    pixels. `views` are the augmented copies of an image in stage 2; a batch takes every
-    `cell_stride`-th feature cell each way, at random offsets. `frozen_training` leaves dropout and
-    batch statistics on in the frozen network, as ZS3Net's code does. `classifier_init` "uniform"
-    starts the classifier from numbers on (0, 1), as that does; "small" is torch's own.
-    `feed_back`: which classes of an image with unseen ones Eq. 2 fits; `fit_mixed`: whether Eq. 1
-    fits its seen ones. `protocol` "strict" keeps images with unseen pixels out of stage 2
-    (`data/strict.py`); `holdout` is the share of train that takes val's place while
-    hyper-parameters are chosen; `align_corners` is how ZS3Net upsamples. `features` "live" runs the
-    frozen network in every step of stage 2, with fresh augmentation in each epoch; "cached" keeps
-    those of `views` on the disk; "auto" is live on a GPU and cached on a CPU. `compile` wraps the
-    generator's losses in torch.compile; "auto": on a GPU.
-
-    Extras: `graph_target` and `graph_loops` are options of `extras/graph_context.py`;
-    `self_training` trains the whole network again on what each method predicts, of which
-    `self_training_share` percent are kept, with `self_training_seen` those of seen classes too
-    (`extras/self_training.py`).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = {"frozen": True, "extra": "forbid"}
 
     profile: str = "toy"
     dataset: str = "voc"
     k: Whole = 10
-    unseen_list: Text = "paper"
-    background: bool = True
-    recipe: Literal["own", "zs3net", "literal"] = "own"
+    unseen_list: Text = "paper"  # whose first K are unseen, or a later paper's split, of one K
+    background: bool = True  # False: it is void, in training and in scoring
+    recipe: Literal["own", "zs3net", "literal"] = "own"  # `profiles.RECIPES`
     seed: Whole = Field(0, ge=0, le=2**31)
     methods: Names = tuple(name for name, method in METHODS.items() if not method.extra)
     # where things are
@@ -112,37 +87,39 @@ class Settings(BaseModel):
     aspp_rates: Wholes = (6, 12, 18)
     multi_grid: Wholes = (1,)
     dropout: bool = True
-    align_corners: bool = False
-    # input
+    align_corners: bool = False  # True: as ZS3Net upsamples
+    # input: sizes are short sides in pixels
     base_size: Whole = Field(312, ge=32, le=4096)
     crop_size: Whole = Field(312, ge=32, le=4096)
     scale_min: Number = Field(0.5, ge=0.1, le=10)
     scale_max: Number = Field(2.0, ge=0.1, le=10)
     blur: Number = Field(0.5, ge=0, le=1)
     val_size: Whole = Field(513, ge=32, le=4096)
-    holdout: Number = Field(0.0, ge=0, le=0.9)
+    holdout: Number = Field(0.0, ge=0, le=0.9)  # share of train in val's place, to choose settings
     # stage 1
     backbone_seed: Whole = Field(0, ge=0, le=2**31)
     stage1_batch_size: Whole = Field(8, ge=2, le=4096)
     stage1_loss: Literal["mean", "zs3net"] = "mean"
     stage1_epochs: Whole = Field(30, ge=1, le=10_000)
-    stage1_steps: Whole = Field(0, ge=0, le=10**7)
+    stage1_steps: Whole = Field(0, ge=0, le=10**7)  # > 0: about so many, in whole epochs, instead
     stage1_optimiser: Literal["sgd", "adamw"] = "sgd"
-    stage1_lr: Number = Field(0.007, ge=0, le=10)
-    fresh_lr_factor: Number = Field(10.0, ge=0, le=10_000)
-    frozen_blocks: Whole = Field(0, ge=0, le=100)
-    frozen_bn: bool = False
+    stage1_lr: Number = Field(0.007, ge=0, le=10)  # the backbone's
+    fresh_lr_factor: Number = Field(10.0, ge=0, le=10_000)  # so much faster do the others learn
+    frozen_blocks: Whole = Field(0, ge=0, le=100)  # the first ones keep their pretrained weights
+    frozen_bn: bool = False  # the backbone keeps its batch statistics
     momentum: Number = Field(0.9, ge=0, le=0.9999)
     weight_decay: Number = Field(5e-4, ge=0, le=1)
     # stage 2
     batch_size: Whole = Field(8, ge=2, le=4096)
-    frozen_training: bool = False
+    frozen_training: bool = False  # the frozen network keeps dropout and batch statistics on
+    # live: it runs in every step, with fresh augmentation in each epoch; cached: the features of
+    # `views` augmented copies of an image are kept on the disk; auto: live on a GPU
     features: Literal["auto", "live", "cached"] = "auto"
     views: Whole = Field(2, ge=1, le=1000)
-    cell_stride: Whole = Field(1, ge=1, le=8)
+    cell_stride: Whole = Field(1, ge=1, le=8)  # of the feature cells a batch takes, each way
     stage2_epochs: Whole = Field(10, ge=1, le=10_000)
     warmup_epochs: Whole = Field(5, ge=0, le=10_000)
-    classifier_init: Literal["small", "uniform"] = "small"
+    classifier_init: Literal["small", "uniform"] = "small"  # torch's; on (0, 1), as ZS3Net's code
     classifier_lr: Number = Field(0.07, ge=0, le=1000)
     classifier_loss: Literal["mean", "zs3net", "sum"] = "mean"
     loss_at: Literal["image", "feature"] = "image"
@@ -157,19 +134,19 @@ class Settings(BaseModel):
     mmd_root: bool = True
     zs_weights: Literal["paper", "normalised"] = "paper"
     pseudo: Literal["fresh", "same"] = "fresh"
-    feed_back: Literal["unseen", "all"] = "unseen"
-    fit_mixed: bool = False
-    protocol: Literal["paper", "strict"] = "paper"
-    # extras, beside the paper
+    feed_back: Literal["unseen", "all"] = "unseen"  # classes of a mixed image that Eq. 2 fits
+    fit_mixed: bool = False  # whether Eq. 1 fits the seen ones of such an image
+    protocol: Literal["paper", "strict"] = "paper"  # strict: `data/strict.py`
+    # extras, beside the paper: `extras/graph_context.py`, `extras/self_training.py`
     graph_target: Literal["first", "mean"] = "first"
     graph_loops: bool = False
     self_training: bool = False
-    self_training_share: Number = Field(25, ge=0, le=100)
-    self_training_seen: bool = False
+    self_training_share: Number = Field(25, ge=0, le=100)  # percent of the predictions kept
+    self_training_seen: bool = False  # keep those of seen classes too
     # the machine
     device: Text = "auto"
     amp: bool = True
-    compile: Literal["auto"] | bool = "auto"
+    compile: Literal["auto"] | bool = "auto"  # the generator's losses, by torch; auto: on a GPU
     workers: Whole = Field(0, ge=0, le=64)
 
     @model_validator(mode="after")
@@ -185,20 +162,15 @@ class Settings(BaseModel):
             if wanted and self.dataset not in wanted:
                 only = f"is for {', '.join(wanted)} alone: leave it out for {self.dataset}"
                 raise ValueError(f"method {method} {only}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
         if self.self_training and self.protocol == "strict":
             raise ValueError(
                 "self_training learns from images that show unseen classes, which protocol strict "
                 "keeps out of training: choose one of the two"
             )
-        return self
-
-    @property
-    def split(self) -> Split:
-        """Its seen and unseen classes."""
-        return split(self.dataset, self.k, self.unseen_list, self.background)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Settings:
         if self.warmup_epochs > self.stage2_epochs:
             most = self.stage2_epochs
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}: it must be from 0 to {most}")
@@ -216,6 +188,11 @@ class Settings(BaseModel):
             )
         return self
 
+    @property
+    def split(self) -> Split:
+        """Its seen and unseen classes."""
+        return split(self.dataset, self.k, self.unseen_list, self.background)
+
     @classmethod
     def make(
         cls,
@@ -224,18 +201,18 @@ class Settings(BaseModel):
         dataset: str = "voc",
         k: int | None = None,
         unseen_list: str | None = None,
+        background: bool | None = None,
         options: dict | str | None = None,
         **changes,
     ) -> Settings:
         """Settings of a profile for one (dataset, K).
 
         Arguments:
-            k: None is the K of the split that `unseen_list` names, else 10.
+            k: None is the largest that `unseen_list` has: 10 of the paper's.
             unseen_list: None is the paper's, or the one that the dataset has.
-            changes: other settings; those that are None or "" keep the profile's value.
+            changes: other settings; those that are None or "" keep the profile's value. A recipe
+                that is given replaces the profile's values, the profile's own only its defaults.
             options: further changes, as one dictionary or its JSON.
-
-        A recipe that is given replaces the profile's values, the profile's own only its defaults.
 
         Relative paths become absolute: a record may be read from another folder.
 
@@ -245,32 +222,30 @@ class Settings(BaseModel):
         dataset = str(dataset)
         if profile not in PROFILES:
             raise ZS3Error(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
-        entry = entry_of(dataset)
-        unseen_list = str(unseen_list or next(iter(entry.lists), "paper"))
-        only = len(entry.splits.get(unseen_list, ()))
-        k = _whole((only or 10) if k in (None, "") else k)
-        split(dataset, k, unseen_list)
+        with suppress(ValidationError):  # "6" and 6.0 are 6; `split` refuses what is no such number
+            k = pydantic.TypeAdapter(Whole).validate_python(k)
+        parts = split(dataset, None if k == "" else k, unseen_list and str(unseen_list))
+        own = {"profile": profile, "dataset": dataset}
+        own |= {"k": parts.k, "unseen_list": parts.unseen_list}
+        own["background"] = True if background in (None, "") else background
         options = _dictionary(options)
-        if "background" in options and changes.get("background") is not None:
-            raise ZS3Error("options hold 'background': give it as a parameter of its own")
+        if twice := [name for name in own if name in options]:
+            raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
         changes |= options
         given = {name: value for name, value in changes.items() if value not in (None, "")}
-        own = {"profile": profile, "dataset": dataset, "k": k, "unseen_list": unseen_list}
-        if twice := [name for name in own if name in given]:
-            raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
         if unknown := [name for name in given if name not in cls.model_fields]:
             near = " or ".join(get_close_matches(unknown[0], cls.model_fields, cutoff=0.75))
             remedy = f"did you mean {near}?" if near else "zs3lib/settings.py has them all"
             raise ZS3Error(f"unknown setting '{unknown[0]}': {remedy}")
         values = PROFILES[profile]["all"] | PROFILES[profile].get(dataset, {})
         values = recipe_values(values.get("recipe"), dataset) | values
-        values["tau"], values["gamma"] = tau_gamma(dataset, k, unseen_list)
+        values["tau"], values["gamma"] = tau_gamma(dataset, parts.k, parts.unseen_list)
         values |= recipe_values(given.get("recipe"), dataset) | given | own
         try:
             made = cls(**values | _absolute(values))
         except ValidationError as error:
-            raise ZS3Error("; ".join(map(_line, error.errors()))) from None
-        split(dataset, k, unseen_list, made.background)  # whether it may be left out
+            raise ZS3Error(what_is_wrong(error)) from None
+        split(dataset, made.k, made.unseen_list, made.background)  # whether it may be left out
         return made
 
     def as_dict(self) -> dict:
@@ -285,15 +260,7 @@ class Settings(BaseModel):
     @property
     def run_name(self) -> str:
         """The run's folder below runs/<profile>/."""
-        return storage.run_name(
-            self.dataset,
-            self.k,
-            self.seed,
-            unseen_list=self.unseen_list,
-            protocol=self.protocol,
-            holdout=self.holdout,
-            background=self.background,
-        )
+        return storage.run_name(dict(self))
 
 
 def _absolute(values: dict) -> dict[str, str]:
@@ -303,18 +270,8 @@ def _absolute(values: dict) -> dict[str, str]:
     return {n: str(p.absolute()) for n, p in paths.items() if n == "data_root" or p.exists()}
 
 
-def _whole(k: object) -> object:
-    """6, "6" and 6.0 as 6; anything else as it is."""
-    try:
-        number = float(k) if not isinstance(k, bool) else k
-        return int(number) if number == int(number) and not isinstance(k, bool) else k
-    except (TypeError, ValueError, OverflowError):
-        return k
-
-
 def _dictionary(options: object) -> dict:
-    if options in (None, ""):
-        return {}
+    options = options or {}
     with suppress(ValueError):
         options = json.loads(options) if isinstance(options, str) else options
     if not isinstance(options, dict):
@@ -322,8 +279,12 @@ def _dictionary(options: object) -> dict:
     return options
 
 
+def what_is_wrong(found: ValidationError) -> str:
+    """What pydantic found, in one line: each setting, its value, what it must be."""
+    return "; ".join(map(_line, found.errors()))
+
+
 def _line(error: dict) -> str:
-    """One of pydantic's errors in one line: the setting, its value, what it must be."""
     said = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if not error["loc"]:
         return said

@@ -17,35 +17,14 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .data.augment import Source
 from .errors import ZS3Error
 from .method.deeplab import DeepLabV3Plus
 from .method.features import extract
-from .seeds import shuffled, stream
+from .seeds import stream
 
 # (view, the images of each batch) -> those batches: images (B, 3, S, S) float32, labels (B, S, S)
 Batches = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]
-
-
-class Source:
-    """The order of stage 2's images; see `stage1` for what a source is.
-
-    Arguments:
-        ids: ids of the images; settings: a `zs3lib.Settings`.
-    """
-
-    def __init__(self, ids: list[str], settings):
-        self.image_ids = list(ids)
-        self.settings = settings
-        self.batches = -(-len(ids) // settings.batch_size)
-
-    def order(self, epoch: int) -> list[list[int]]:
-        """The images of each batch of an epoch."""
-        settings = self.settings
-        return shuffled(len(self.image_ids), settings.batch_size, settings.seed, 22, epoch)
-
-    def ids(self, epoch: int, step: int) -> list[str]:
-        """The image ids of a batch."""
-        return [self.image_ids[image] for image in self.order(epoch)[step]]
 
 
 class LiveFeatures(Source):
@@ -53,11 +32,12 @@ class LiveFeatures(Source):
 
     Arguments:
         network: frozen, on the device where features are wanted.
-        ids, settings: as in `Source`; pictures: where the augmented images come from.
+        pictures: where the augmented images come from.
     """
 
     def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Batches, settings):
-        super().__init__(ids, settings)
+        super().__init__(ids, settings.batch_size, settings.seed, 22)
+        self.settings = settings
         self.network = network
         self.pictures = pictures
 
@@ -74,20 +54,18 @@ class FeatureCache(Source):
 
     The file holds one row after the other, view by view: features (h, w, F) float16, then labels
     (S, S) uint8. It is read row by row, so that memory does not depend on the number of images.
-
-    Arguments:
-        path: the file; its name tells all that its content depends on.
-        ids, settings: as in `Source`.
+    Its path tells all that its content depends on.
     """
 
     def __init__(self, path: Path, ids: list[str], settings):
-        super().__init__(ids, settings)
+        super().__init__(ids, settings.batch_size, settings.seed, 22)
+        self.settings = settings
         self.path = Path(path)
         self.partial = self.path.with_suffix(".partial")
-        self.size = settings.crop_size
-        side = -(-self.size // 4)
-        self.shape = (side, side, settings.feature_dim)
-        self.row_bytes = 2 * side * side * settings.feature_dim + self.size**2
+        size = settings.crop_size
+        side = -(-size // 4)
+        features = ("features", np.float16, (side, side, settings.feature_dim))
+        self.row = np.dtype([features, ("labels", np.uint8, (size, size))], align=True)
 
     def fill(self, network: DeepLabV3Plus, pictures: Batches) -> None:
         """Compute what is not there yet; what an interrupted run had written is kept.
@@ -100,14 +78,12 @@ class FeatureCache(Source):
 
     def _compute(self, network: DeepLabV3Plus, pictures: Batches) -> None:
         count = len(self.image_ids)
-        size = self.settings.batch_size
+        size = self.size
         views = self.settings.views
-        with self._writing():
-            self.partial.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.partial, "ab") as file:
-                rows = file.tell() // self.row_bytes
-                rows -= rows % count % size  # whole batches: the same features to the last bit
-                file.truncate(rows * self.row_bytes)
+        with self._writing(), open(self.partial, "ab") as file:
+            rows = file.tell() // self.row.itemsize
+            rows -= rows % count % size  # whole batches: the same features to the last bit
+            file.truncate(rows * self.row.itemsize)
         start, first = divmod(rows, count)
         with tqdm(total=views * count, initial=rows, desc="features", unit="image") as bar:
             for view in range(start, views):
@@ -142,21 +118,21 @@ class FeatureCache(Source):
             raise ZS3Error(
                 f"the features of image {lost} are not finite: train the backbone at a lower rate"
             )
+        rows = np.zeros(len(batch), self.row)
+        rows["features"] = features
+        rows["labels"] = labels
         with self._writing(), open(self.partial, "ab") as file:
-            for x, y in zip(features.numpy(), labels.numpy()):
-                file.write(np.ascontiguousarray(x).tobytes() + y.tobytes())
+            file.write(rows.tobytes())
             file.flush()
             os.fsync(file.fileno())
 
     def read(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Rows as (features (B, h, w, F) float16, labels (B, S, S) uint8)."""
-        features = np.empty((len(rows), *self.shape), np.float16)
-        labels = np.empty((len(rows), self.size, self.size), np.uint8)
+        found = np.empty(len(rows), self.row)
         for n, row in enumerate(rows):
-            self.file.seek(row * self.row_bytes)
-            self.file.readinto(memoryview(features[n]).cast("B"))
-            self.file.readinto(memoryview(labels[n]).cast("B"))
-        return torch.from_numpy(features), torch.from_numpy(labels)
+            self.file.seek(row * self.row.itemsize)
+            self.file.readinto(found[n : n + 1].view(np.uint8))
+        return torch.from_numpy(found["features"]), torch.from_numpy(found["labels"])
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of an epoch, every image in one of its views."""

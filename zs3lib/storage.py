@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import resource
 import subprocess
 import tempfile
@@ -24,11 +23,25 @@ from typing import IO, Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from .errors import ZS3Error
-from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES, run_name
+from .errors import ZS3Error, one_line
+from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES
 
-__all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES", "run_name"]
+__all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES"]
 SCHEMA = 4  # of run records
+
+
+def run_name(settings: Mapping[str, Any]) -> str:
+    """A run's folder below runs/<profile>/, by its settings: "voc-k10-s0".
+
+    Another list of unseen classes than the paper's, "void" where background is, "strict" and
+    "holdout" are added to it.
+    """
+    name = "{dataset}-k{k}-s{seed}".format_map(settings)
+    unseen_list = settings.get("unseen_list", "paper")
+    name += f"-{unseen_list}" * (unseen_list != "paper")
+    name += "-void" * (not settings.get("background", True))
+    name += "-strict" * (settings["protocol"] == "strict")
+    return name + "-holdout" * bool(settings.get("holdout"))
 
 
 @contextmanager
@@ -43,10 +56,7 @@ def told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
-    """Open a file that appears under `path` whole or not at all.
-
-    Raises ZS3Error, naming the file, where it cannot be written.
-    """
+    """Open a file that appears under `path` whole or not at all; ZS3Error where it cannot."""
     path = Path(path)
     name = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
     with told(path):
@@ -68,14 +78,13 @@ def first_free(locks: Mapping[Any, BaseFileLock], busy: str) -> tuple[Any, Any]:
     Whoever finds all of them held says `busy` once and waits for whichever is free first. A lock
     ends with its process, however that ends.
     """
-    told_so = False
     while True:
         for key, lock in locks.items():
             with suppress(Timeout):
                 return key, lock.acquire(blocking=False)
-        if not told_so:
+        if busy:
             print(busy, flush=True)
-            told_so = True
+        busy = ""
         time.sleep(0.05)
 
 
@@ -84,9 +93,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Work in `folder` alone; what a killed process left half-written there is removed first.
 
     Machines that share the folder exclude each other where its file system has flock: NFS with
-    lockd (Linux 2.6.12 or newer), Lustre mounted with `-o flock`. A rename is atomic on these too.
-
-    Raises ZS3Error where the folder cannot be made.
+    lockd, Lustre mounted with `-o flock`. Raises ZS3Error where the folder cannot be made.
     """
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,39 +121,16 @@ def write_texts(folder: Path | str, texts: Mapping[str, str]) -> list[Path]:
 
 
 def read_text(path: Path | str) -> str:
-    """A text file in UTF-8, with or without a byte-order mark.
-
-    Raises ZS3Error, naming the file, where it is missing or in another encoding.
-    """
+    """A text in UTF-8, with or without a byte-order mark; ZS3Error where it is none or missing."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        reason = error.strerror or error
-        raise ZS3Error(f"{path} cannot be read ({reason}): add the file") from error
+        raise ZS3Error(f"{path} cannot be read ({error.strerror}): add the file") from error
     with suppress(UnicodeDecodeError):
         if b"\0" not in content:  # ASCII saved as UTF-16 without a mark is UTF-8, but not as meant
             return content.decode("utf-8-sig")
     kind = "UTF-16" if b"\0" in content else "in another encoding"
     raise ZS3Error(f"{path} is not UTF-8 text but {kind}: save it as UTF-8")
-
-
-def plain_name(value: object, what: str) -> str:
-    """`value` as one plain part of a path; raises ZS3Error on separators, "..", or no text."""
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value)
-    if not plain or ".." in value:
-        raise ZS3Error(f"{what} is {value!r}: a name has only letters, digits, '_', '-' and '.'")
-    return value
-
-
-def inside(folder: Path, relative: object, source: Path) -> Path:
-    """The file that `source` names by its path below `folder`; ZS3Error where it lies outside."""
-    if isinstance(relative, str):
-        path = Path(folder, relative)
-        if path.resolve().is_relative_to(Path(folder).resolve()):
-            return path
-    raise ZS3Error(
-        f"{source} names the file {relative!r}, which is not below {folder}: do not use it"
-    )
 
 
 def save(path: Path, state: dict) -> None:
@@ -160,16 +144,17 @@ def save(path: Path, state: dict) -> None:
             raise error.__context__ if isinstance(error.__context__, OSError) else error
 
 
-def load_weights(path: str | Path) -> dict:
+def load_weights(path: str | Path, remedy: str = "give one with -p weights <file>") -> dict:
     """Read a file of weights with `weights_only=True`, on the CPU.
 
-    Raises ZS3Error when it is missing, damaged, or holds more than tensors and plain values.
+    Raises ZS3Error when it is missing, damaged, or holds more than tensors and plain values, which
+    says what the `remedy` is.
     """
     import numpy as np
     import torch
 
     if not Path(path).is_file():
-        raise ZS3Error(f"weights file {path} not found: give one with -p weights <file>")
+        raise ZS3Error(f"weights file {path} not found: {remedy}")
     # ZS3Net's checkpoints carry their best mIoU as a NumPy number, under NumPy's old or new name.
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")]
     scalar = np.float64(0).__reduce__()[0]
@@ -178,17 +163,13 @@ def load_weights(path: str | Path) -> dict:
         with torch.serialization.safe_globals([np.dtype, *kinds, *names]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch raise many kinds on a damaged or unsafe file
-        reason = str(error).split("\n")[0][:200]
-        raise ZS3Error(
-            f"weights file {path} cannot be read safely ({reason}): replace the file"
-        ) from error
+        problem = f"weights file {path} cannot be read safely ({one_line(error)})"
+        raise ZS3Error(f"{problem}: {remedy}") from error
 
 
 class Checkpoint:
-    """The state of a training, saved after every epoch and read back by a run with the same key.
-
-    Arguments:
-        path: its file; key: names all that the training depends on.
+    """The state of a training, saved after every epoch and read back by a run with the same key:
+    what names all that the training depends on.
     """
 
     def __init__(self, path: Path, key: str):
@@ -215,21 +196,16 @@ class Checkpoint:
 
 
 def saved(run_folder: Path) -> str:
-    """One line: what of an unfinished run is saved, and how to go on.
-
-    Arguments:
-        run_folder: `runs/<profile>/<dataset>-k<K>-s<seed>`.
-    """
+    """One line: what of an unfinished run is saved, and how to go on."""
     backbones = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/*.pt")
     newest = sorted(backbones, key=lambda path: path.stat().st_mtime)[-1:]
-    found = [("stage 1", path) for path in newest]
-    found += [("stage 2", path) for path in run_folder.glob("training.pt")]
-    found += [("self-training", path) for path in run_folder.glob("self_training.pt")]
+    part = " up to its last whole epoch"
+    found = [f"stage 1{part * (path.stem == 'training')} ({path})" for path in newest]
+    found += [f"stage 2{part} ({path})" for path in run_folder.glob("training.pt")]
+    found += [f"self-training{part} ({path})" for path in run_folder.glob("self_training.pt")]
     if not found:
         return "interrupted; nothing is saved yet: the same command starts anew"
-    unfinished = dict.fromkeys(["training.pt", "self_training.pt"], " up to its last whole epoch")
-    parts = [f"{stage}{unfinished.get(path.name, '')} ({path})" for stage, path in found]
-    return f"interrupted; saved: {'; '.join(parts)}; the same command goes on from there"
+    return f"interrupted; saved: {'; '.join(found)}; the same command goes on from there"
 
 
 def text_hash(text: str | bytes) -> str:
@@ -250,21 +226,17 @@ def file_hash(path: str | Path) -> str:
 def code_hash(*names: str) -> str:
     """Hash of what some modules and folders of modules of zs3lib do.
 
-    Comments, docstrings and formatting are left out, so that mending those redoes nothing.
+    Comments, formatting and what docstrings say are left out: mending those redoes nothing.
     """
     code = []
     places = [PACKAGE / name for name in names]
     for path in [p for place in places for p in sorted(place.rglob("*.py")) or [f"{place}.py"]]:
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if isinstance(getattr(node, "body", None), list):
-                node.body = [part for part in node.body if not _is_text(part)]
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = ""
         code.append(ast.unparse(tree))
     return text_hash("\0".join(code))
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def git() -> dict:
@@ -279,25 +251,18 @@ def git() -> dict:
 
 def versions() -> dict[str, str]:
     """Versions that a run record names."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "zs3lib": "not installed"}
     for name in ("zs3lib", "torch", "torchvision", "numpy"):
         with suppress(PackageNotFoundError):  # a checkout that is not installed
             found[name] = version(name)
     return found
 
 
-def checksum(record: dict) -> str:
-    """SHA-256 of a record's content without its "checksum"; the same after a trip through JSON."""
-    content = {key: value for key, value in record.items() if key != "checksum"}
-    plain = json.loads(json.dumps(content))  # tuples and whole-number keys are what JSON makes them
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def sealed(record: dict) -> dict:
-    """A record with its schema and checksum: a guard against slips of the hand, not forgery."""
-    record = {"schema": SCHEMA} | record
-    return record | {"checksum": checksum(record)}
+    """A record with its schema and SHA-256: a guard against slips of the hand, not forgery."""
+    content = {"schema": SCHEMA} | {k: v for k, v in record.items() if k != "checksum"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return content | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def peak_memory_mb() -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .errors import ZS3Error
+from .errors import ZS3Error, one_line
 from .method.generator import Generator
 from .storage import load_weights
 
@@ -46,8 +46,7 @@ def load_pretrained(network: nn.Module, settings) -> str:
     """Put the weights of `settings.weights` into a DeepLabv3+ and say what they were.
 
     Returns: "imagenet", torchvision's or ZS3Net's weights of the backbone; "network", a whole
-    network of ours without its classifier, or with one (a finished run's backbone.pt); "zs3net", a
-    whole network in ZS3Net's layout, trained on the seen classes.
+    network of ours, whose classifier is not taken; "zs3net", a whole network in ZS3Net's layout.
 
     Raises ZS3Error naming the file and the first tensor that does not fit.
     """
@@ -61,18 +60,15 @@ def load_pretrained(network: nn.Module, settings) -> str:
             network.backbone.load_imagenet(state)
             return "imagenet"
         own = network.state_dict()
-        kept = {key: value for key, value in own.items() if key.startswith("classifier.")}
+        kept = {key: own[key] for key in own if key.startswith("classifier.")}
         given = {key: value for key, value in state.items() if key not in kept}
         if wrong := sorted((own.keys() - kept.keys()) ^ given.keys()):
             raise ValueError(f"{len(wrong)} tensors do not match, the first is {wrong[0]}")
         network.load_state_dict(given | kept)
         return "network"
     except (RuntimeError, AttributeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        backbone = f"the {settings.backbone} backbone"
-        raise ZS3Error(
-            f"weights file {settings.weights} does not fit {backbone}: {reason}"
-        ) from error
+        where = f"{settings.weights} does not fit the {settings.backbone} backbone"
+        raise ZS3Error(f"weights file {where}: {one_line(error)}") from error
 
 
 def tensors(path: str | Path) -> dict[str, Tensor]:
@@ -117,24 +113,24 @@ def check_settings(settings) -> None:
     """
     path = Path(settings.weights)
     run = (settings.dataset, settings.k)
-    for name, value in NETWORK.items():
-        if getattr(settings, name) != value:
-            raise ZS3Error(
-                f"weights file {path} is a ZS3Net checkpoint, a network with {name} = {value}: "
-                f"here {name} is {getattr(settings, name)}; take the paper profile or set it"
-            )
+    problems = [
+        f"it has {name} = {value}, here it is {getattr(settings, name)}: take the paper profile"
+        for name, value in NETWORK.items()
+        if getattr(settings, name) != value
+    ]
     named = re.search(r"(voc|context)_0?(\d+)_unseen", path.name)
     if named and (named[1], int(named[2])) != run:
-        raise ZS3Error(
-            f"weights file {path} was trained for {named[1]} with {int(named[2])} unseen classes, "
-            f"this run is {run[0]} with k = {run[1]}: it would have seen what must stay unseen, "
-            "or the other way round"
+        problems.append(
+            f"it was trained for {named[1]} with {int(named[2])} unseen classes, this run is "
+            f"{run[0]} with k = {run[1]}: take the file of the same"
         )
     if settings.dataset == "context" and settings.k != 2:
-        raise ZS3Error(
-            f"weights file {path}: ZS3Net's unseen classes on Context are this paper's at k = 2 "
-            f"alone, not at k = {settings.k}; train stage 1 from ImageNet weights"
+        problems.append(
+            "its unseen classes on Context are this paper's at k = 2 alone: train stage 1 from "
+            "ImageNet weights"
         )
+    if problems:
+        raise ZS3Error(f"weights file {path} is a ZS3Net checkpoint: {problems[0]}")
 
 
 def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
@@ -153,6 +149,6 @@ def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
         generator = Generator(word_dim=inputs // 2, hidden=hidden, noise=noise, features=features)
         generator.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise ZS3Error(f"{path} is no generator in ZS3Net's layout ({reason})") from error
     return generator.eval()

@@ -112,12 +112,34 @@ def batches(dataset: Dataset, settings, order: list[list[int]] | None = None) ->
     return DataLoader(dataset, **which, num_workers=workers(settings), pin_memory=pinned)
 
 
-class Pictures:
-    """A source of batches for stage 1: augmented images in an order of each epoch's own.
+class Source:
+    """Images in batches, in an order of each epoch's own; see `method/stage1.py`.
 
-    `batches` is how many an epoch has; a last one that is not full is left out. Of each batch only
-    `share` is loaded, where other processes take the rest. Raises ZS3Error on a single image:
-    ASPP's batch norm has no variance of it.
+    Arguments:
+        ids: the images'; size: of a batch.
+        parts: a seed and the number of its random stream, `seeds.stream`.
+    """
+
+    def __init__(self, ids: list[str], size: int, *parts: int):
+        self.image_ids = list(ids)
+        self.size = size
+        self.parts = parts
+        self.batches = -(-len(ids) // size)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The images of each batch of an epoch."""
+        return shuffled(len(self.image_ids), self.size, *self.parts, epoch)[: self.batches]
+
+    def ids(self, epoch: int, step: int) -> list[str]:
+        """The image ids of a batch."""
+        return [self.image_ids[image] for image in self.order(epoch)[step]]
+
+
+class Pictures(Source):
+    """A source of batches for stage 1: augmented images; a last batch that is not full is left out.
+
+    Of each batch only `share` is loaded, where other processes take the rest. Raises ZS3Error on a
+    single image: ASPP's batch norm has no variance of it.
     """
 
     def __init__(self, data, indices: list[int], settings, *, share: slice = slice(None)):
@@ -126,26 +148,19 @@ class Pictures:
                 f"only one training image, {data.ids[indices[0]]}, shows no unseen class at K = "
                 f"{settings.k}: stage 1 needs at least two; add images or lower k"
             )
+        size = settings.stage1_batch_size
+        super().__init__([data.ids[i] for i in indices], size, settings.backbone_seed, 13)
         self.data = data
         self.indices = indices
         self.settings = settings
         self.share = share
-        self.batches = max(1, len(indices) // settings.stage1_batch_size)
-
-    def _order(self, epoch: int) -> list[list[int]]:
-        settings = self.settings
-        parts = (settings.backbone_seed, 13, epoch)
-        return shuffled(len(self.indices), settings.stage1_batch_size, *parts)[: self.batches]
+        self.batches = max(1, len(indices) // size)
 
     def epoch(self, epoch: int) -> DataLoader:
         """Batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8)."""
         seed = stream(self.settings.backbone_seed, 12)
         pictures = Augmented(self.data, self.indices, self.settings, seed=seed, epoch=epoch)
-        return batches(pictures, self.settings, [b[self.share] for b in self._order(epoch)])
-
-    def ids(self, epoch: int, step: int) -> list[str]:
-        """The image ids of a batch."""
-        return [self.data.ids[self.indices[i]] for i in self._order(epoch)[step]]
+        return batches(pictures, self.settings, [b[self.share] for b in self.order(epoch)])
 
 
 def validation_input(image: Image.Image, settings) -> Tensor:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 from PIL import Image
@@ -23,20 +23,23 @@ from ..classes import (
     COCOSTUFF_LABELS,
     CONTEXT_CLASSES,
     CONTEXT_LABEL_OF,
+    CONTEXT_LABELS,
     DATASETS,
     VOC_CLASSES,
     VOID,
     voc_palette,
 )
-from ..errors import ZS3Error
-from ..storage import RESOURCES, read_text, text_hash
+from ..errors import ZS3Error, one_line
+from ..storage import read_text, text_hash
 
 # "2007_000032", "2007_000032.jpg", or DeepLab's
 # "/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png".
 LINE = re.compile(r"(?:/?JPEGImages/)?([\w-]+?)(?:\.jpg)?(?:\s+/?(\w+)/\1\.png)?")
-OF_ONE_CLASS = re.compile(r"[\w-]+\s+(?:1|0|-1)")
 Files = list[tuple[str, Path, Path]]  # of each image: its id, the picture, the mask
-FILES = ("ids", "images", "masks")  # the attributes that hold them
+# The class of each of Context's 459 labels, numbered from 1: background for those but 59.
+CONTEXT_TO_CLASS = np.array([VOID] + [0] * len(CONTEXT_LABELS), np.uint8)
+for _index, _name in enumerate(CONTEXT_CLASSES[1:], start=1):
+    CONTEXT_TO_CLASS[1 + CONTEXT_LABELS.index(CONTEXT_LABEL_OF.get(_name, _name))] = _index
 # The class of each of COCO-Stuff's 182 labels, and of 255; void for one that is no class.
 COCOSTUFF_TO_CLASS = np.full(256, VOID, np.uint8)
 COCOSTUFF_TO_CLASS[[*map(COCOSTUFF_LABELS.index, COCOSTUFF_CLASSES)]] = range(
@@ -52,7 +55,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
+        reason = one_line(error).replace(f" {str(path)!r}", "")
         raise ZS3Error(f"{path} cannot be read as {what} ({reason}): replace the file") from error
 
 
@@ -61,15 +64,15 @@ def read_list(path: Path) -> list[tuple[str, str | None]]:
 
     Raises ZS3Error, naming the file, where an id could be a path or the list is no split's.
     """
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    for line in lines:
-        if not LINE.fullmatch(line):
-            why = "ids have letters, digits, '_' and '-' only"
-            if OF_ONE_CLASS.fullmatch(line):
-                why = "it says whether one class is there, as lists of ImageSets/Main do: use the "
-                why += "list of ImageSets/Segmentation"
+    found = []
+    for line in filter(None, map(str.strip, read_text(path).splitlines())):
+        match = LINE.fullmatch(line)
+        if not match:
+            why = "ids have letters, digits, '_' and '-' only (lists of ImageSets/Main, which say "
+            why += "whether one class is there, are no splits: use that of ImageSets/Segmentation)"
             raise ZS3Error(f"{path} holds the id {line[:60]!r}: {why}")
-    return [LINE.fullmatch(line).groups() for line in lines]
+        found.append(match.groups())
+    return found
 
 
 def read_ids(path: Path) -> list[str]:
@@ -85,11 +88,9 @@ def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> Files:
 def colours_to_labels(picture: Image.Image, classes: int) -> np.ndarray:
     """Labels, (H, W) uint8, of an RGB or RGBA mask; ValueError on a colour that is no class's."""
     pixels = np.array(picture.convert("RGBA"))
-    codes = pixels.view(np.uint32)[..., 0]  # a colour's four bytes as one number
-    opaque = np.pad(voc_palette(), ((0, 0), (0, 1)), constant_values=255).view(np.uint32)[:, 0]
-    labels = np.full(codes.shape, -1)
+    labels = np.full(pixels.shape[:2], -1)
     for label in (*range(classes), VOID):
-        labels[codes == opaque[label]] = label
+        labels[(pixels == (*voc_palette()[label], 255)).all(2)] = label
     if (foreign := pixels[labels < 0]).size:
         colour = tuple(foreign[0, : len(picture.mode)].tolist())
         raise ValueError(f"its colour {colour} is none of VOC's; as labels, save it in mode P or L")
@@ -123,8 +124,9 @@ class SegmentationData:
 
     def subset(self, indices: list[int], *, relabel: np.ndarray | None = None) -> SegmentationData:
         """The images `indices` alone; with `relabel`, (len(indices), 256) uint8, labels change."""
-        files = {name: [getattr(self, name)[i] for i in indices] for name in FILES}
-        return self._with(relabel=relabel, **files)
+        names = ("ids", "images", "masks")
+        kept = {name: [getattr(self, name)[i] for i in indices] for name in names}
+        return self._with(relabel=relabel, **kept)
 
     def without_background(self) -> SegmentationData:
         """The same images with background void: the other classes move down by one."""
@@ -161,9 +163,9 @@ class SegmentationData:
         wrong = mask[(mask >= count) & (mask != VOID)]
         if wrong.size:
             raise ZS3Error(f"{path} holds label {wrong[0]}: there are {count}, and 255")
-        if first:
-            mask = np.where((mask < first) | (mask == VOID), VOID, mask.astype(np.int64) - first)
-        return mask.astype(np.uint8) if self.relabel is None else self.relabel[i][mask]
+        mask = mask.astype(np.uint8)
+        mask[mask != VOID] -= first  # where background is no class, its 0 becomes 255
+        return mask if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:
         """Image i, RGB (grey and CMYK files are converted), and its label map, (H, W) uint8."""
@@ -262,31 +264,15 @@ class Context(SegmentationData):
         source = own / f"{part}.txt"
         if not source.is_file() and (kit / "ImageSets" / "Main").is_dir():
             source = kit / "ImageSets" / "Main" / f"{part}.txt"  # where Pascal-Context's are from
-        self._to_class = self._label_table(own / "labels.txt")
         images = kit / "JPEGImages"
         super().__init__(pair(read_ids(source), images, own / "trainval", ".mat"), source)
-
-    @staticmethod
-    def _label_table(path: Path) -> np.ndarray:
-        """Class index of each of the 459 labels, by a file's or the official list; 0 is void."""
-        path = path if path.is_file() else RESOURCES / "context_labels_459.txt"
-        lines = re.findall(r"^\s*(\d+)\s*:\s*(.*\S)", read_text(path), re.MULTILINE)
-        number = {name: int(digits) for digits, name in lines}
-        official = [CONTEXT_LABEL_OF.get(name, name) for name in CONTEXT_CLASSES[1:]]
-        lost = [name for name in official if name not in number]
-        if lost or sorted(number.values()) != list(range(1, 460)):
-            why = f"lists {len(number)} labels, of the classes' without {lost}"
-            raise ZS3Error(f"{path} {why}: take Pascal-Context's list, numbered 1 to 459")
-        table = np.array([VOID] + [0] * 459, np.uint8)
-        table[[number[name] for name in official]] = np.arange(1, len(CONTEXT_CLASSES))
-        return table
 
     def read_mask(self, path: Path) -> np.ndarray:
         with _reading(path, "Pascal-Context's LabelMap"):
             labels = loadmat(path)["LabelMap"]
             if labels.ndim != 2 or labels.max(initial=0) > 459:
                 raise ValueError(f"label {labels.max()}, {labels.ndim} dimensions")
-            return self._to_class[labels.astype(np.int64)]
+            return CONTEXT_TO_CLASS[labels.astype(np.int64)]
 
 
 class CocoStuff(SegmentationData):
@@ -328,12 +314,12 @@ def open_data(
     With `holdout` > 0 that share of train, drawn by a fixed seed, takes val's place. Without
     `background` that is void, and no class.
     """
-    module, _, name = DATASETS[dataset].reader.partition(":")
-    reader = getattr(import_module(module), name)
+    reader = resolve_name(DATASETS[dataset].reader)
     data = reader(Path(root), "train" if holdout else part)
-    data = data if background else data.without_background()
-    if not holdout:
-        return data
-    order = np.random.default_rng(0).permutation(len(data))
-    held = max(1, round(holdout * len(data)))
-    return data.subset(sorted(order[:held] if part == "val" else order[held:]))
+    if not background:
+        data = data.without_background()
+    if holdout:
+        order = np.random.default_rng(0).permutation(len(data))
+        held = max(1, round(holdout * len(data)))
+        data = data.subset(sorted(order[:held] if part == "val" else order[held:]))
+    return data

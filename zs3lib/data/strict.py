@@ -19,12 +19,6 @@ from ..classes import Split
 from ..errors import ZS3Error
 from .segmentation import SegmentationData
 
-RULE = {  # where the layouts of generated features come from, for a run record
-    "paper": "label maps of the training images with unseen classes",
-    "strict": "label maps of seen images, some classes relabelled as unseen ones; "
-    "images with unseen classes dropped",
-}
-
 
 def training(
     data: SegmentationData, split: Split, seen: list[int], *, seed: int

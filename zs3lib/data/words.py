@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..classes import DATASETS
-from ..errors import ZS3Error
+from ..errors import ZS3Error, one_line
 from ..storage import CACHE, atomic_write, locked, text_hash
 
 # Spellings to try, in order, when a class name itself is unknown. A tuple is averaged.
@@ -44,7 +44,7 @@ def candidates(name: str) -> list[tuple[str, ...]]:
 
 def class_words(*names: str) -> set[str]:
     """Every word that a class of any dataset, or one of these, may need: one excerpt serves all."""
-    classes = {*names, *(name for dataset in DATASETS.values() for name in dataset.classes)}
+    classes = set(names).union(*(dataset.classes for dataset in DATASETS.values()))
     return {word for name in classes for spelling in candidates(name) for word in spelling}
 
 
@@ -59,14 +59,10 @@ def locate(source: str) -> Path:
         try:  # without the network where it is there: gensim would ask for its file name
             path = path if path.is_file() else Path(downloader.load(source, True))
         except Exception as error:  # plain ones: unknown name, no network, checksum
-            reason = f", nor had through gensim ({' '.join(str(error).split())[:200]})"
+            reason = f", nor had through gensim ({one_line(error)})"
     if not path.is_file():
         raise ZS3Error(
             f"word vectors {source} not found{reason}: give a file with -p word_vectors <file>"
-        )
-    if path.suffix in (".kv", ".model", ".pkl"):
-        raise ZS3Error(
-            f"word vectors {path} are a pickle, which can run code: use save_word2vec_format"
         )
     return path
 
@@ -109,11 +105,9 @@ def read(path: Path, *, words: set[str] | None = None, limit: int | None = None)
         how = {"binary": binary, "limit": limit, "unicode_errors": errors}
         return reader.load_word2vec_format(str(path), **how)
     except Exception as error:  # gensim, gzip and zlib raise many kinds on a damaged file
-        reason = " ".join(str(error).split())[:200]
-        remedy = "save it as UTF-8" if isinstance(error, UnicodeError) else "save them with gensim"
-        raise ZS3Error(
-            f"word vectors {path} are not in word2vec format ({reason}): {remedy}"
-        ) from error
+        problem = f"word vectors {path} are not in word2vec format ({one_line(error)})"
+        remedy = "save it as UTF-8, with gensim's save_word2vec_format"
+        raise ZS3Error(f"{problem}: {remedy}") from error
 
 
 def _excerpt(path: Path, words: set[str], folder: Path) -> Path:
@@ -171,10 +165,8 @@ def load_word_vectors(
             raise ZS3Error(f"word vectors {source} have no vector for '{name}'{near}")
         row[:] = np.mean([vectors[word] for word in known[0]], axis=0)
         if not np.isfinite(row).all() or not row.any():
-            problem = "all 0" if not row.any() else "not finite"
-            raise ZS3Error(
-                f"word vectors {source} are {problem} for {name}: use a file that is whole"
-            )
+            problem = "not finite" if row.any() else "all 0"
+            raise ZS3Error(f"word vectors {source} are {problem} for {name}: use a whole file")
         if known[0] != (name,):
             substitutions[name] = " + ".join(known[0])
     lengths = np.linalg.norm(table, axis=1, keepdims=True)

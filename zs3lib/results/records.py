@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..classes import DATASETS
 from ..errors import ZS3Error
-from ..storage import RESOURCES, SCHEMA, checksum, read_text, run_name
+from ..storage import RESOURCES, SCHEMA, read_text, run_name, sealed
 
 NOTES = ConfigParser(interpolation=None)
 NOTES.read_string(read_text(RESOURCES / "notes.ini"))
@@ -26,11 +26,7 @@ FREE |= {"self_training"}  # further rows
 
 def name(record: dict) -> str:
     """A run's name, its folder below runs/: "toy/voc-k10-s0", "toy/voc-k10-s0-strict"."""
-    kind = {"protocol": record["protocol"]}
-    settings = record["settings"]
-    named = ("unseen_list", "holdout", "background")
-    kind |= {key: settings[key] for key in named if key in settings}
-    return f"{record['profile']}/{run_name(record['dataset'], record['k'], record['seed'], **kind)}"
+    return f"{record['profile']}/{run_name(record['settings'] | record)}"
 
 
 def unseen(record: dict) -> str:
@@ -60,7 +56,7 @@ def read_record(path: Path) -> dict:
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         problem = f"its schema is {schema!r}, this version of zs3lib reads {SCHEMA}"
-    elif record.get("checksum") != checksum(record):
+    elif record != sealed(record):
         problem = "its content was changed after the run wrote it (the checksum differs)"
     elif record["dataset"] not in DATASETS:
         problem = f"its dataset '{record['dataset']}' is none of {', '.join(DATASETS)}"
