@@ -36,7 +36,7 @@ def test_qualitative_shows_rows_and_columns_in_voc_colours_and_stars_unseen_regi
     row = {"Input": np.zeros((80, 120, 3), np.uint8), "Ground truth": cow, "Ours": cow // 10 * 17}
     row["Ours"][0, 0] = 255
     tall = {column: np.swapaxes(x, 0, 1) for column, x in row.items()}
-    fig = plots.qualitative([row, tall, row], SPLIT.names, SPLIT.unseen_names, list(row))
+    fig = plots.qualitative([row, tall, row], SPLIT.names, SPLIT.unseen_names)
     assert titles(fig) == list(row) and len(fig.axes) == 9
     assert legend_texts(fig) == ["background", "sheep", "★ cow", "void"]
     assert len({ax.get_box_aspect() for ax in fig.axes}) == 1
@@ -45,7 +45,7 @@ def test_qualitative_shows_rows_and_columns_in_voc_colours_and_stars_unseen_regi
     assert all(35 <= x <= 45 for x in stars[1][0])
     shown = fig.axes[1].images[0].get_array()
     assert shown[0, 0].tolist() == [0, 0, 0] and shown[40, 40].tolist() == [64, 128, 0]
-    alone = plots.qualitative([{"x": np.zeros((12, 16), np.float32)}], SPLIT.names, (), ["x"])
+    alone = plots.qualitative([{"x": np.zeros((12, 16), np.float32)}], SPLIT.names, ())
     assert alone.axes[0].images[0].get_clim() == (0, 1) and not alone.legends  # probabilities
     with pytest.raises(ZS3Error, match="no image to show"):
         plots.qualitative([], SPLIT.names, ())

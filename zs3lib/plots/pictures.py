@@ -25,7 +25,6 @@ def qualitative(
     rows: Sequence[Mapping[str, np.ndarray]],
     names: Sequence[str],
     unseen: Iterable[str],
-    columns: Sequence[str] = ("Input", "Ground truth", "ZS3Net", "Ours"),
     *,
     width: float = 1.8,
     star: str = "unseen class",
@@ -34,13 +33,14 @@ def qualitative(
 
     Arguments:
         rows: {column: picture (H, W, 3) uint8, label map (H, W) uint8 or probabilities (H, W)
-            float in [0, 1]}.
-        columns: what to show; width: of each, in inches; star: what the ★ means.
+            float in [0, 1]}; an "id" is not shown.
+        width: of a column, in inches; star: what the ★ means.
 
     Raises ZS3Error when there is no row.
     """
     if not rows:
         raise ZS3Error("there is no image to show: name one, or look whether the data is there")
+    columns = [column for column in rows[0] if column != "id"]
     lines = [[row[column] for column in columns] for row in rows]
     fig, axes = _grid(lines, names, unseen, width, star)
     for ax, column in zip(axes[0], columns):
