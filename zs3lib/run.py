@@ -168,7 +168,7 @@ class Run:
 
     def _stage1(self, checkpoint: Checkpoint) -> list[float]:
         if self.pretrained == "zs3net":
-            print(f"Stage 1 is skipped: {self.settings.weights} is the network it left in ZS3Net.")
+            print(f"Stage 1 is skipped: {self.settings.weights} is what ZS3Net's own left.")
             return []
         rank, count = parallel.ranks()
         if count > (most := min(self.settings.stage1_batch_size, len(self.seen_images))):
@@ -239,10 +239,7 @@ class Run:
         return {name: self.history[name] for name in self.settings.methods}
 
     def evaluate(self) -> dict[str, dict]:
-        """Score every method on the validation split.
-
-        Returns: {method: {"title", "per_class_iou", "confusion", and an `operating_point`'s}}.
-        """
+        """Score every method on the validation split. Returns: `results`, see `score`."""
         classifiers = {name: head.classifier for name, head in self.heads.items()}
         with self._working_in(self.folder, "evaluation"):
             found, tuning = self.confusions(classifiers)
@@ -251,6 +248,13 @@ class Run:
                 more, chosen = self.confusions(own, network)
                 found |= more
                 tuning |= chosen
+        return self.score(found, tuning)
+
+    def score(self, found: dict[str, Tensor], tuning: dict[str, Tensor]) -> dict[str, dict]:
+        """The results of methods from what `confusions` has counted.
+
+        Returns: {method: {"title", "per_class_iou", "confusion", and an `operating_point`'s}}.
+        """
         for name, at_offsets in found.items():
             confusion = at_offsets[OFFSETS.index(0.0)]
             iou = 100 * class_iou(confusion.numpy())
