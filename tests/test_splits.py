@@ -19,6 +19,7 @@ from zs3lib.finished import how_to_make
 from zs3lib.notebooks import plan
 from zs3lib.results import beside, paper, records
 from zs3lib.toy import cocostuff
+from zs3lib.toy import world as toy
 
 FIVE = tuple("pottedplant sheep sofa train tvmonitor".split())
 FIFTEEN = (
@@ -119,6 +120,19 @@ def test_toy_coco_stuff_shows_contexts_classes_under_coco_stuffs_names(coco):
         assert (names[mask] == expected).all() and mask.dtype == np.uint8
     with pytest.raises(ZS3Error, match="stuffthingmaps_trainval2017.zip into annotations/"):
         open_data("cocostuff", coco / "context", "train")
+
+
+def test_the_checkouts_toy_world_has_what_a_dataset_needs(world, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(toy, "DATA", tmp_path)
+    monkeypatch.setattr(toy, "ensure", made.append)  # a tiny world takes the place of its own
+    root = shutil.copytree(world, tmp_path / "toy")
+    toy.provide(world, "cocostuff")
+    assert made == [] and not (world / "cocostuff").exists(), "elsewhere data is the user's"
+    toy.provide(str(root), "voc")
+    assert made == [str(root)] and not (root / "cocostuff").exists()
+    toy.provide(root, "cocostuff")
+    assert len(open_data("cocostuff", root, "val")) == 8
 
 
 def test_words_of_coco_stuffs_names():

@@ -38,6 +38,7 @@ from .seeds import stream
 from .settings import Settings
 from .sources import FeatureCache, LiveFeatures
 from .storage import Checkpoint, code_hash, file_hash, locked, text_hash
+from .toy import world
 
 # Settings that stage 1 depends on, and those that no stage does: where things lie, the machine, and
 # what comes after. Another value of one that counts is another key.
@@ -100,13 +101,7 @@ class Run:
     def _open_inputs(self) -> None:
         """Data, word vectors, and the network with its pretrained weights."""
         settings = self.settings
-        if settings.profile == "toy" and Path(settings.data_root) == storage.DATA / "toy":
-            from .toy import cocostuff as toy_cocostuff
-            from .toy.world import ensure
-
-            ensure(settings.data_root)
-            if settings.dataset == "cocostuff":
-                toy_cocostuff.ensure(settings.data_root)
+        world.provide(settings.data_root, settings.dataset)
         self.train, self.val = (
             open_data(
                 settings.dataset,

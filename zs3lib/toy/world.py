@@ -14,8 +14,8 @@ from tqdm.contrib.concurrent import process_map
 
 from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, VOC_CLASSES, voc_palette
 from ..errors import ZS3Error
-from ..storage import RESOURCES, code_hash, file_hash
-from . import corpus, scenes
+from ..storage import DATA, RESOURCES, code_hash, file_hash
+from . import cocostuff, corpus, scenes
 from .attributes import FILE
 
 LABELS_459 = RESOURCES / "context_labels_459.txt"
@@ -132,3 +132,11 @@ def ensure(
             root.rename(Path(scratch, "old"))  # an old world moves off: no rename replaces it
         fresh.rename(root)
     return root
+
+
+def provide(root: Path | str, dataset: str) -> None:
+    """Make the checkout's own toy world, if `root` is its place, with all that a dataset needs."""
+    if Path(root) == DATA / "toy":
+        ensure(root)
+        if dataset == "cocostuff":
+            cocostuff.ensure(root)
