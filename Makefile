@@ -80,7 +80,8 @@ TRAIN   := $(if $(LAUNCH),$(LAUNCH) $(PYTHON) -m zs3lib,$(ZS3))
 
 valid: setup# every word of the command is looked at before anything starts
 	@$(ZS3) check --profile "$(PROFILE)" --datasets "$(DATASETS)" --ks "$(K)" \
-	  --seeds "$(SEED)" --lists "$(LISTS)" $(PARAMS)
+	  --seeds "$(SEED)" --lists "$(LISTS)" $(PARAMS) \
+	  $(if $(filter-out data,$(MAKECMDGOALS)),,--data)
 
 data/toy/ready: $(wildcard zs3lib/toy/*.py) zs3lib/resources/toy_words.ini | valid
 	@$(ZS3) toy --root data/toy --workers $(JOBS)

@@ -11,6 +11,7 @@ import threading
 from configparser import ConfigParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from zipfile import ZipFile
 
 import gensim.downloader
 import numpy as np
@@ -21,10 +22,11 @@ from torchvision.datasets import SBDataset
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from zs3lib.__main__ import main as cli
-from zs3lib.classes import DATASETS
+from zs3lib.classes import DATASETS, in_grid
 from zs3lib.data import download
-from zs3lib.data.segmentation import VOC, Context
+from zs3lib.data.segmentation import VOC, CocoStuff, Context
 from zs3lib.errors import ZS3Error
+from zs3lib.toy import cocostuff
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
@@ -108,6 +110,17 @@ def archive(path: Path, files: dict[str, bytes], *, kind=tarfile.REGTYPE, to="")
     return path
 
 
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    """A zip archive of files, and entries for their folders."""
+    with ZipFile(path, "w") as pack:
+        for folder in {name.rpartition("/")[0] for name in files} - {""}:
+            pack.writestr(f"{folder}/", b"")
+        for name, content in files.items():
+            pack.writestr(name, content)
+    return path
+
+
+PACKERS = [(archive, "x.tgz"), (zipped, "x.zip")]
 OUTSIDE = [
     ("../evil", tarfile.REGTYPE, ""),
     ("a/../../evil", tarfile.REGTYPE, ""),
@@ -125,21 +138,31 @@ def test_a_member_that_points_outside_is_refused(tmp_path, name, kind, to):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_damaged_archive_is_told_and_leaves_no_half_file(tmp_path):
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil"])
+def test_a_file_of_a_zip_that_points_outside_is_refused(tmp_path, name):
+    path = zipped(tmp_path / "x.zip", {name: b""})
+    with pytest.raises(ZS3Error, match="x.zip cannot be unpacked"):
+        download.unpack(path, tmp_path / "root", ".*", r"\g<0>")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make, name", PACKERS)
+def test_a_damaged_archive_is_told_and_leaves_no_half_file(tmp_path, make, name):
     files = {f"f{i}": CONTENT[i:2000] for i in range(9)}
-    path = archive(tmp_path / "x.tgz", files)
+    path = make(tmp_path / name, files)
     whole = path.read_bytes()
     for spoiled in (whole[:-999], b"<html>404</html>", whole[:600] + b"\0" * 50 + whole[650:]):
         path.write_bytes(spoiled)
-        with pytest.raises(ZS3Error, match="x.tgz cannot be unpacked"):
+        with pytest.raises(ZS3Error, match=f"{name} cannot be unpacked"):
             download.unpack(path, tmp_path / "root", "(.*)", r"\1")
         for file in (tmp_path / "root").glob("*"):
-            assert len(file.read_bytes()) == len(files[file.name])
+            assert file.read_bytes() == files[file.name]
 
 
-def test_files_that_are_there_stay_and_only_wanted_ones_come(tmp_path):
+@pytest.mark.parametrize("make, name", PACKERS)
+def test_files_that_are_there_stay_and_only_wanted_ones_come(tmp_path, make, name):
     (tmp_path / "a").write_bytes(b"mine")
-    path = archive(tmp_path / "x.tgz", {"a": b"theirs", "./sub/b": b"new", "c": b"unwanted"})
+    path = make(tmp_path / name, {"a": b"theirs", "./sub/b": b"new", "c": b"unwanted"})
     download.unpack(path, tmp_path, "a|sub/b", r"\g<0>")
     assert (tmp_path / "a").read_bytes() == b"mine" and not (tmp_path / "c").exists()
     assert (tmp_path / "sub" / "b").read_bytes() == b"new"
@@ -152,6 +175,12 @@ def packed(source: Path, name: str, mode="w", prefix="") -> bytes:
     return buffer.getvalue()
 
 
+def zipped_part(source: Path, pattern: str) -> bytes:
+    """Files of a folder in a zip archive, under their names below it."""
+    files = {f"{path.relative_to(source)}": path.read_bytes() for path in source.glob(pattern)}
+    return zipped(source / "x.zip", files).read_bytes()
+
+
 @pytest.fixture(scope="module")
 def published(world, tmp_path_factory) -> dict[str, bytes]:
     """Small archives of the same layout as the real ones, by the file name of their URL."""
@@ -162,6 +191,7 @@ def published(world, tmp_path_factory) -> dict[str, bytes]:
     write_sbd(place / "dataset", {"2008_000001": np.full((40, 50), 12, np.uint8)})
     listed = (place / "dataset" / "train_noval.txt").read_bytes()
     (place / "dataset" / "train_noval.txt").unlink()
+    coco = cocostuff.ensure(place)
     words = [w.encode() + b" " + np.float32([1, 2, 3]).tobytes() for w in ("cow", "unwanted")]
     return {
         "VOCtrainval_11-May-2012.tar": packed(place, "VOCdevkit/VOC2012"),
@@ -169,6 +199,9 @@ def published(world, tmp_path_factory) -> dict[str, bytes]:
         "benchmark.tgz": packed(place, "dataset", "w:gz", "benchmark_RELEASE/"),
         "train_noval.txt": listed,
         "trainval.tar.gz": packed(place / "context", "trainval", "w:gz"),
+        "stuffthingmaps_trainval2017.zip": zipped_part(coco / "annotations", "*/*.png"),
+        "train2017.zip": zipped_part(coco / "images", "train2017/*.jpg"),
+        "val2017.zip": zipped_part(coco / "images", "val2017/*.jpg"),
         "resnet101-63fe2227.pth": b"resnet101",
         "mobilenet_v2-b0353104.pth": b"mobilenet",
         "word2vec-google-news-300.gz": gzip.compress(b"2 3\n" + b"".join(words)),
@@ -196,31 +229,34 @@ def root(server, published, tmp_path, monkeypatch) -> Path:
 
 def test_everything_comes_once_and_is_what_the_readers_read(root, server, capsys, world):
     assert cli(["data", "--only-list", "--root", str(root)]) == 0
-    assert "SBD: 1.4 GB to download" in capsys.readouterr().out and server.asked == []
+    told = capsys.readouterr().out
+    assert "SBD: 1.4 GB to download" in told and "COCO" not in told and server.asked == []
     download.main("paper", DATASETS, root)
     assert VOC(root, "train").ids[-1] == "2008_000001" and len(VOC(root, "train")) == 25
     for part in ("train", "val"):
         ours, theirs = Context(root, part), Context(world, part)
         assert ours.ids == theirs.ids and (ours.load_mask(0) == theirs.load_mask(0)).all()
+        coco = CocoStuff(root, part)
+        assert len(coco) == len(theirs) and coco.load(0)[0] == theirs.load(0)[0]
     assert (root / "weights" / "resnet101_imagenet.pth").read_bytes() == b"resnet101"
     assert not (root / "VOCdevkit" / "VOC2012" / "Annotations").exists()
     assert list((root / "downloads").iterdir()) == []
-    assert len(server.asked) == len(set(server.asked)) == 7
+    assert len(server.asked) == len(set(server.asked)) == 10
     download.main("paper", DATASETS, root)
-    assert "Everything is there" in capsys.readouterr().out and len(server.asked) == 7
+    assert "Everything is there" in capsys.readouterr().out and len(server.asked) == 10
 
 
 def test_what_is_on_disk_is_used_as_it_is(root, server, world):
     shutil.copytree(world, root)
     (root / "weights").mkdir()
     (root / "weights" / "resnet101_imagenet.pth").write_bytes(b"mine")
-    download.main("paper", DATASETS, root)
+    download.main("paper", in_grid(), root)
     wanted = ["/benchmark.tgz", "/train_noval.txt", "/word2vec-google-news-300.gz"]
     assert sorted(server.asked) == wanted
     assert (root / "weights" / "resnet101_imagenet.pth").read_bytes() == b"mine"
     shutil.rmtree(root / "sbd")
     (root / "VOCdevkit/VOC2012/ImageSets/Segmentation/train_aug.txt").write_text("")
-    download.main("paper", DATASETS, root)
+    download.main("paper", in_grid(), root)
     assert len(server.asked) == 3, "a devkit with SegmentationClassAug needs no SBD"
 
 
@@ -236,6 +272,22 @@ def test_a_file_put_there_by_hand_is_unpacked_and_a_wrong_one_told(root, server,
         assert f"{root / file} is not the file of {server.url}" in str(error.value)
     assert "2 of 5 could not be had" in str(error.value) and f"/{name}" not in server.asked
     assert len(VOC(root, "val")) == 8, "the rest was fetched all the same"
+
+
+def test_an_unpacking_of_coco_stuff_that_was_cut_goes_on(root, server, published):
+    half = root / "cocostuff" / "images" / "train2017"
+    half.mkdir(parents=True)
+    (half / "000000000003.jpg").write_bytes(b"mine")
+    (root / "downloads").mkdir()
+    (root / "downloads" / "train2017.zip").write_bytes(published["train2017.zip"])
+    with pytest.raises(ZS3Error, match="no annotations/train2017 .*PROFILE=paper DATASETS=cocos"):
+        CocoStuff(root, "train")
+    assert cli(["data", "--datasets", "cocostuff", "--root", str(root)]) == 0
+    assert len(CocoStuff(root, "train")) == 24 and "/train2017.zip" not in server.asked
+    assert (half / "000000000003.jpg").read_bytes() == b"mine"
+    (root / "cocostuff" / "images").rename(root / "images")
+    assert len(CocoStuff(root, "val")) == 8, "each may lie beside the folder cocostuff"
+    assert download.main("paper", ["cocostuff"], root) and len(server.asked) == 4
 
 
 SPOILED = {"no network": "connect", "no curl": "curl is not installed", "a file": "Not a directory"}

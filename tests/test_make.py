@@ -109,6 +109,24 @@ def test_gets_one_line_a_setting_in_params(checkout, make, words):
     assert told(make("tables", f"PARAMS={words}")) == ["PARAMS: tau is 7: it must be from 0 to 1"]
 
 
+def test_coco_stuff_is_got_by_its_name_and_stands_in_no_grid(checkout, make, tmp_path):
+    only = ("PROFILE=paper", "DATASETS=cocostuff", "PARAMS=-p tau 0.8")
+    for place in ("annotations/val2017", "images/val2017", "images/train2017"):
+        (checkout / "data" / "cocostuff" / place).mkdir(parents=True)
+    vectors = "word2vec-google-news-300"
+    for file in (
+        checkout / "data" / "weights" / "resnet101_imagenet.pth",
+        tmp_path / vectors / f"{vectors}.gz",
+    ):
+        file.parent.mkdir()
+        file.touch()
+    done = make("data", *only, env={"GENSIM_DATA_DIR": str(tmp_path)})
+    assert done.returncode == 0 and "Everything is there." in done.stdout
+    for target in ("tables", "protocol", "valid"):
+        says = 'DATASETS="cocostuff": choose from voc context'
+        assert told(make(target, *only)) == [says]
+
+
 def test_help_lists_every_target(make):
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.M)
     assert len(targets) >= 16
@@ -166,6 +184,8 @@ def test_lab_stays_on_this_machine_with_its_token_and_starts_for_root_too(make):
 def test_make_data_downloads_for_real_profiles_and_makes_the_toy_world_else(make):
     real = make("-n", "data", "PROFILE=lite", "DATASETS=voc").stdout
     assert "-m zs3lib data --profile lite --datasets voc" in real
+    with_coco = make("data", "PROFILE=paper", "DATASETS=voc cocostuff", "-n").stdout
+    assert "--data" in with_coco and "--profile paper --datasets voc cocostuff" in with_coco
     toy = make("-n", "-W", "zs3lib/toy/world.py", "data").stdout
     assert "-m zs3lib data" not in toy and "-m zs3lib toy --root data/toy" in toy
 

@@ -118,7 +118,7 @@ def test_toy_coco_stuff_shows_contexts_classes_under_coco_stuffs_names(coco):
         mask, other = ours.load_mask(i), theirs.load_mask(i)
         expected = np.array(["void", *cocostuff.NAMES])[other]
         assert (names[mask] == expected).all() and mask.dtype == np.uint8
-    with pytest.raises(ZS3Error, match="stuffthingmaps_trainval2017.zip into annotations/"):
+    with pytest.raises(ZS3Error, match="no annotations/train2017 .*make data PROFILE=paper DATAS"):
         open_data("cocostuff", coco / "context", "train")
 
 

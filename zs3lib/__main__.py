@@ -73,6 +73,7 @@ COMMANDS = {
             option("--ks", required=True, help="make's K"),
             option("--seeds", required=True, help="make's SEED"),
             option("--lists", default="paper", help="make's LISTS"),
+            option("--data", action="store_true", help="of `make data`, which trains nothing"),
             *PARAMETERS,
         ],
     ),
@@ -102,7 +103,7 @@ COMMANDS = {
         "already is used as it is.",
         [
             option("--profile", default="paper", choices=("paper", "lite"), help="whose"),
-            option("--datasets", nargs="+", choices=in_grid(), default=in_grid(), help="of which"),
+            option("--datasets", nargs="+", choices=DATASETS, default=in_grid(), help="of which"),
             place("--root", DATA, "the data folder"),
             option("--only-list", action="store_true", help="list what is missing, fetch nothing"),
         ],

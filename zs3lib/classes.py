@@ -147,7 +147,7 @@ register(
 
 
 def in_grid() -> list[str]:
-    """The datasets that `make` trains over K and downloads: not one of later papers' splits."""
+    """The datasets that `make` trains over K: not those of later papers' splits alone."""
     return [name for name, entry in DATASETS.items() if entry.unseen_order]
 
 

@@ -104,17 +104,18 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
 
 
 def check(
-    profile: str, datasets: str, ks: str, seeds: str, lists: str = "paper", **words: list
+    profile: str, datasets: str, ks: str, seeds: str, lists="paper", data=False, **words: list
 ) -> int:
     """Print one line for each of make's words that does not fit; 0 when all do.
 
     Arguments:
         datasets, ks, seeds, lists: several with spaces between.
+        data: whether to `make data`, of any dataset, not to train.
         words: as `parameters_of` takes them: make's PARAMS.
     """
-    grid = in_grid()
+    grid = list(DATASETS) if data else in_grid()
     fit = [name for name in datasets.split() if name in grid]
-    most = min(len(DATASETS[name].unseen_order) for name in fit or grid)
+    most = min(len(next(iter(DATASETS[name].lists.values()))) for name in fit or grid)
     fitting = {
         "PROFILE": (profile, list(PROFILES)),
         "DATASETS": (datasets, grid),
@@ -129,7 +130,7 @@ def check(
     if not re.fullmatch(r"\s*((0|[1-9]\d*)(\s+|$))+", seeds):
         problems.append(f'SEED="{seeds}": give whole numbers, a space between two: SEED="0 1"')
     runs = ["toy/voc-k1-s0"]  # of a wrong grid only the names in PARAMS are looked at
-    if not problems:  # a setting may fit one dataset and not another
+    if not problems and not data:  # a setting may fit one dataset and not another
         runs = [f"{profile}/{name}-k{ks.split()[0]}-s0" for name in datasets.split()]
     try:
         for run in runs if any(words.values()) else ():

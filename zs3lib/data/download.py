@@ -10,9 +10,12 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from configparser import ConfigParser
+from functools import partial
 from pathlib import Path
+from typing import IO
+from zipfile import ZipFile
 
 import gensim.downloader
 from torchvision.datasets.utils import check_integrity
@@ -108,8 +111,21 @@ def curl(url: str, part: Path, retries: int) -> None:
         furthest = max(furthest, size)
 
 
+def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, Callable[[], IO[bytes]]]]:
+    """What a tar archive holds, or the files of a zip, as tar describes it, and what opens it."""
+    if archive.suffix == ".zip":
+        with ZipFile(archive) as pack:
+            for member in pack.infolist():
+                if not member.is_dir():
+                    yield tarfile.TarInfo(member.filename), partial(pack.open, member)
+    else:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                yield member, partial(tar.extractfile, member)
+
+
 def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
-    """Unpack the members of a tar archive that match; files that are there stay as they are.
+    """Unpack a tar or zip archive's members that match; files that are there stay as they are.
 
     Arguments:
         pattern, place: what a member's whole name matches, and its place below `root`.
@@ -117,18 +133,17 @@ def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
     Raises ZS3Error where the archive is damaged, or holds a member that points outside of it.
     """
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = tarfile.data_filter(member, root).name.removeprefix("./")
-                match = re.fullmatch(pattern, name)
-                target = root / match.expand(place) if match else root
-                if target.exists() or not member.isfile():
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                half = target.with_name(f".{target.name}.tmp")  # an interruption leaves no half
-                half.write_bytes(tar.extractfile(member).read())
-                half.replace(target)
-    except Exception as error:  # tarfile, gzip and zlib raise many kinds on a damaged archive
+        for member, opened in _members(archive):
+            name = tarfile.data_filter(member, root).name.removeprefix("./")
+            match = re.fullmatch(pattern, name)
+            target = root / match.expand(place) if match else root
+            if target.exists() or not member.isfile():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            half = target.with_name(f".{target.name}.tmp")  # an interruption leaves no half
+            half.write_bytes(opened().read())
+            half.replace(target)
+    except Exception as error:  # tarfile, zipfile and zlib raise many kinds on a damaged archive
         raise ZS3Error(f"{archive} cannot be unpacked ({error}): remove it, try again") from error
 
 

@@ -278,23 +278,25 @@ class Context(SegmentationData):
 class CocoStuff(SegmentationData):
     """COCO-Stuff: PNG files of 182 labels, the first one 0; 171 are classes, the rest is void.
 
-    <root>/{images,annotations}/{train,val}2017, or the same in <root>/cocostuff, as its authors say
-    to unpack it. Every annotated picture is taken.
+    <root>/cocostuff/{images,annotations}/{train,val}2017, as its authors say to unpack it, or the
+    same in <root> itself. Every annotated picture is taken.
     """
 
     names = COCOSTUFF_CLASSES
 
     def __init__(self, root: Path, part: str):
         root = root.expanduser().resolve()
-        places = [base / "annotations" / f"{part}2017" for base in (root, root / "cocostuff")]
-        source = next((place for place in places if place.is_dir()), None)
-        if source is None:
-            raise ZS3Error(
-                f"no annotations/{part}2017 under data_root {root} or its folder cocostuff: unpack "
-                "stuffthingmaps_trainval2017.zip into annotations/ there, train2017.zip and "
-                "val2017.zip into images/"
-            )
-        images = source.parents[1] / "images" / source.name
+        folders = []
+        for place in (f"annotations/{part}2017", f"images/{part}2017"):
+            found = [base / place for base in (root / "cocostuff", root) if (base / place).is_dir()]
+            if not found:
+                raise ZS3Error(
+                    f"no {place} under data_root {root} or its folder cocostuff: get it "
+                    "(make data PROFILE=paper DATASETS=cocostuff) or give the folder that holds it "
+                    '(PARAMS="-p data_root <folder>")'
+                )
+            folders.append(found[0])
+        source, images = folders
         ids = sorted(path.stem for path in source.glob("*.png"))
         super().__init__(pair(ids, images, source, ".png"), source)
 
