@@ -14,6 +14,7 @@ from tiny import EPOCHS, TINY
 
 from zs3lib.data.segmentation import open_data
 from zs3lib.notebooks import execute, parameters_of
+from zs3lib.toy import cocostuff
 
 COW = 10
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -70,6 +71,16 @@ def test_data_shows_the_data(places, tmp_path):
     given = {"data_root": 2012, "word_vectors": "2012/wordvectors.txt"}
     # Samples, frequencies, what K takes away, words.
     assert run("data", tmp_path, k="4", samples="3", **given) == 4
+
+
+@pytest.mark.parametrize("dataset, unseen_list", [("voc", "15-5"), ("cocostuff", None)])
+def test_data_shows_what_the_split_of_a_later_paper_takes_away(
+    places, tmp_path, dataset, unseen_list
+):
+    root = shutil.copytree(places["data_root"], tmp_path / "world")
+    vectors = cocostuff.ensure(root) if dataset == "cocostuff" else root
+    given = {"unseen_list": unseen_list, "word_vectors": vectors / "wordvectors.txt"}
+    assert run("data", tmp_path, dataset=dataset, samples=3, data_root=root, **given) == 4
 
 
 def test_new_class_segments_words_that_the_run_never_saw(runs, places, tmp_path):

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.quiver import Quiver
 
 from zs3lib import ZS3Error, plots, split
+from zs3lib.classes import COCOSTUFF_CLASSES
 from zs3lib.explore import statistics
 from zs3lib.method.methods import METHODS
 from zs3lib.plots import Cloud, Panel
@@ -47,6 +48,8 @@ def test_qualitative_shows_rows_and_columns_in_voc_colours_and_stars_unseen_regi
     assert shown[0, 0].tolist() == [0, 0, 0] and shown[40, 40].tolist() == [64, 128, 0]
     alone = plots.qualitative([{"x": np.zeros((12, 16), np.float32)}], SPLIT.names, ())
     assert alone.axes[0].images[0].get_clim() == (0, 1) and not alone.legends  # probabilities
+    first = [{"x": np.zeros((12, 16), np.uint8)}]  # without background label 0 may be unseen
+    assert len(plots.qualitative(first, SPLIT.names[1:], ["aeroplane"]).axes[0].lines) == 1
     with pytest.raises(ZS3Error, match="no image to show"):
         plots.qualitative([], SPLIT.names, ())
 
@@ -129,6 +132,17 @@ def test_figures_of_a_dataset_star_unseen_classes_and_tell_what_is_left():
     clusters = plots.similarity_clusters(similarity, frame["unseen from K"])
     for fig in (plots.class_frequencies(frame, frame), clusters):
         assert 10 in [sum(text.startswith("★") for text in ticks(ax)) for ax in fig.axes]
+
+
+def test_figures_of_a_later_papers_split_tell_seen_from_unseen_and_what_no_image_holds():
+    counts = np.zeros((2, 172), int)
+    held = ("cow", "road", "person", "sky-other")  # the first two are unseen
+    counts[:, [COCOSTUFF_CLASSES.index(name) for name in held]] = 1
+    frame = statistics.class_frequency(counts, "cocostuff", "156-15")
+    fig = plots.class_frequencies(frame, frame)
+    assert sorted(ticks(fig.axes[0])) == ["person", "sky-other", "★ cow", "★ road"]
+    assert fig.get_suptitle().endswith("\nnot drawn: 167 classes without a pixel")
+    assert legend_texts(fig) == ["seen", "★ unseen"]
 
 
 def test_saved_files_are_equal_for_equal_figures(tmp_path):

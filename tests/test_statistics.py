@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zs3lib import ZS3Error, open_run, split
-from zs3lib.classes import VOC_CLASSES
+from zs3lib.classes import COCOSTUFF_CLASSES, VOC_CLASSES
 from zs3lib.data.segmentation import open_data
 from zs3lib.explore import figure3, statistics
 
@@ -44,6 +44,26 @@ def test_what_k_takes_away():
     assert left.loc[4, "object pixels left (%)"] == pytest.approx(20)
     assert per_class.loc["person"].tolist() == [1] * 5
     assert per_class.loc["sofa", 2] == 1 and per_class.loc[["sofa", "cow"], 4].isna().all()
+
+
+def test_what_the_split_of_a_later_paper_takes_away_at_its_one_k():
+    frame = statistics.class_frequency(COUNTS, "voc", "15-5")
+    assert frame.loc[["sofa", "cow"], "unseen from K"].tolist() == [5, 0]
+    left, per_class = statistics.left_for_stage1(COUNTS, "voc", "15-5")
+    assert left["images"].to_dict() == {5: 2} and list(per_class) == [5]
+    assert left.loc[5, "object pixels unseen (%)"] == pytest.approx(20)
+    assert per_class.loc["person", 5] == 2 and np.isnan(per_class.loc["sofa", 5])
+    assert statistics.unseen_from("context", "zs3net")["boat"] == 6
+
+
+def test_without_a_background_every_class_is_an_object():
+    counts = np.zeros((2, len(COCOSTUFF_CLASSES) + 1), int)
+    counts[0, COCOSTUFF_CLASSES.index("person")] = 3  # label 0
+    counts[1, [COCOSTUFF_CLASSES.index(name) for name in ("person", "cow")]] = 2, 5
+    left, per_class = statistics.left_for_stage1(counts, "cocostuff", "156-15")
+    row = left.loc[15]
+    assert row[["object pixels left (%)", "object pixels unseen (%)"]].tolist() == [30, 50]
+    assert per_class.loc["person"].tolist() == [1]
 
 
 def test_the_nearest_seen_word_is_by_cosine_and_never_background():

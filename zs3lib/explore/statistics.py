@@ -18,15 +18,21 @@ def pixel_counts(data: SegmentationData) -> np.ndarray:
     return np.array(counts)[:, columns]
 
 
-def unseen_from(dataset: str) -> pd.Series:
-    """The smallest of the paper's K at which each class is unseen; 0 for one that never is."""
+def _ks(dataset: str, unseen_list: str) -> list[int]:
+    """The paper's K that a list of unseen classes has; a later paper's split has its one."""
+    most = len(DATASETS[dataset].lists[unseen_list])
+    return [most] if unseen_list in DATASETS[dataset].splits else [k for k in PAPER_KS if k <= most]
+
+
+def unseen_from(dataset: str, unseen_list: str = "paper") -> pd.Series:
+    """The smallest of a list's K at which each class is unseen; 0 for one that never is."""
     ks = pd.Series(0, DATASETS[dataset].classes, name="unseen from K")
-    for k in reversed(PAPER_KS):
-        ks[list(DATASETS[dataset].unseen_order[:k])] = k
+    for k in reversed(_ks(dataset, unseen_list)):
+        ks[list(DATASETS[dataset].lists[unseen_list][:k])] = k
     return ks
 
 
-def class_frequency(counts: np.ndarray, dataset: str) -> pd.DataFrame:
+def class_frequency(counts: np.ndarray, dataset: str, unseen_list: str = "paper") -> pd.DataFrame:
     """Per class: images that hold it, their share of all, its share of labelled pixels (percent).
 
     `counts` is what `pixel_counts` returns.
@@ -35,10 +41,12 @@ def class_frequency(counts: np.ndarray, dataset: str) -> pd.DataFrame:
     frame = pd.DataFrame({"images": (known > 0).sum(0)}, list(DATASETS[dataset].classes))
     frame["images (%)"] = 100 * frame["images"] / len(counts)
     frame["pixels (%)"] = 100 * known.sum(0) / known.sum()
-    return frame.join(unseen_from(dataset)).rename_axis("class")
+    return frame.join(unseen_from(dataset, unseen_list)).rename_axis("class")
 
 
-def left_for_stage1(counts: np.ndarray, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def left_for_stage1(
+    counts: np.ndarray, dataset: str, unseen_list: str = "paper"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What stage 1 may learn from at each K: the images without any pixel of an unseen class.
 
     Returns: one row per K with images and labelled pixels (millions), in numbers and as percent of
@@ -46,20 +54,20 @@ def left_for_stage1(counts: np.ndarray, dataset: str) -> tuple[pd.DataFrame, pd.
     is left; and the images left that hold each class, (C, K), NaN where the class is unseen.
     """
     known = counts[:, :-1]
-    objects = known[:, 1:].sum()
     rows = {}
     per_class = {}
-    for k in (k for k in PAPER_KS if k <= len(DATASETS[dataset].unseen_order)):
-        parts = split(dataset, k)
-        hidden = known[:, list(parts.unseen)]
-        left = known[hidden.sum(1) == 0]
+    for k in _ks(dataset, unseen_list):
+        parts = split(dataset, k, unseen_list)
+        objects = known[:, [*parts.seen_objects, *parts.unseen]].sum(1)
+        hidden = known[:, list(parts.unseen)].sum(1)
+        left = known[hidden == 0]
         rows[k] = {
             "images": len(left),
             "images (%)": 100 * len(left) / len(known),
             "pixels (millions)": left.sum() / 1e6,
             "pixels (%)": 100 * left.sum() / known.sum(),
-            "object pixels unseen (%)": 100 * hidden.sum() / objects,
-            "object pixels left (%)": 100 * left[:, 1:].sum() / objects,
+            "object pixels unseen (%)": 100 * hidden.sum() / objects.sum(),
+            "object pixels left (%)": 100 * objects[hidden == 0].sum() / objects.sum(),
         }
         per_class[k] = pd.Series((left > 0).sum(0), parts.names, dtype=float)
         per_class[k][list(parts.unseen_names)] = np.nan

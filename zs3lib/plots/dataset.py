@@ -12,19 +12,22 @@ from .base import SEEN_COLOUR, UNSEEN_COLOUR, figure, legend, mark
 
 def _kinds(unseen_from: pd.Series) -> tuple[pd.Series, dict[str, tuple]]:
     """In words from which K on each class is unseen; and colours: the sooner, the darker red."""
-    words = {0: "seen at every K"}
-    words |= {k: f"★ unseen from K = {k} on" for k in sorted(set(unseen_from) - {0})}
+    ks = sorted(set(unseen_from) - {0})
+    words = {0: "seen at every K"} | {k: f"★ unseen from K = {k} on" for k in ks}
+    if len(ks) == 1:
+        words = {0: "seen", ks[0]: "★ unseen"}
     colours = [SEEN_COLOUR, *sns.color_palette("OrRd_r", len(words) + 1)]
     return unseen_from.map(words), dict(zip(words.values(), colours))
 
 
 def class_frequencies(train: pd.DataFrame, val: pd.DataFrame) -> Figure:
-    """Images and pixels of every class besides background, bars for train, diamonds for val.
+    """Images and pixels of classes besides background, bars for train, diamonds for val.
 
     Frames of `statistics.class_frequency`. Coloured by the K from which on the class is unseen.
     """
     kinds, colours = _kinds(train["unseen from K"])
-    objects = train.iloc[1:].sort_values("pixels (%)", ascending=False).assign(kind=kinds)
+    objects = train[train["images"] + val["images"] > 0].drop("background", errors="ignore")
+    objects = objects.sort_values("pixels (%)", ascending=False).assign(kind=kinds)
     stars = [mark(name, objects.index[objects["unseen from K"] > 0]) for name in objects.index]
     fig, axes = figure(1, 2, (9.5, 0.2 * len(objects) + 2.2), sharey=True)
     look = {"hue": "kind", "hue_order": list(colours), "palette": colours, "edgecolor": "0.3"}
@@ -35,9 +38,13 @@ def class_frequencies(train: pd.DataFrame, val: pd.DataFrame) -> Figure:
         ax.margins(y=0.01)
     axes[0, 0].set_xlabel("images that hold the class (%)")
     axes[0, 1].set_xlabel("pixels of the class (% of all labelled ones)")
-    ground = f"not drawn: background, {train['pixels (%)'].iloc[0]:.0f} % of the pixels"
     title = "How often each class occurs (bars: train, diamonds: val)"
-    fig.suptitle(f"{title}\n{ground}", fontsize=11)
+    if "background" in train.index:
+        share = train.loc["background", "pixels (%)"]
+        title += f"\nnot drawn: background, {share:.0f} % of the pixels"
+    if none := (train["images"] + val["images"] == 0).sum():
+        title += f"\nnot drawn: {none} classes without a pixel"
+    fig.suptitle(title, fontsize=11)
     legend(fig)
     return fig
 

@@ -102,7 +102,7 @@ def _show(ax, shown: np.ndarray, names: Sequence[str], unseen: Iterable[str]) ->
         bar.set_label("probability", labelpad=-8)
     else:
         ax.imshow(colorize(shown))
-        for label in set(np.unique(shown)) - {0, VOID}:
+        for label in (i for i in set(np.unique(shown)) - {VOID} if names[i] != "background"):
             region = shown == label
             if not region.all():
                 ax.contour(region, levels=[0.5], colors="white", linewidths=0.5)
