@@ -170,7 +170,7 @@ def evaluation(size: int) -> Iterator[Row]:
     logits = torch.randn(size // 4 + 1, size // 4 + 1, CLASSES, device=DEVICE)
 
     def ours():
-        labels = upsample(logits, tuple(truth.shape)).argmax(0).byte()
+        labels = upsample(logits, tuple(truth.shape)).max(0).indices.byte()  # as `predict`
         return confusion_matrix(truth.to(DEVICE), labels, CLASSES).cpu().numpy()
 
     def other():
