@@ -8,8 +8,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from ..data.augment import validation_input
 from ..errors import ZS3Error
-from ..finished import FinishedRun, predict_image
+from ..finished import FinishedRun
+from ..method.features import predict
 from ..method.metrics import class_iou, confusion_matrix
 from ..toy.attributes import EXTRA
 from ..toy.scenes import stranger
@@ -51,9 +53,10 @@ def trial(
         confusion = dict.fromkeys(by, 0)
         for index in range(count):
             image, labels = stranger([word], segmenter.names, index)
-            found = predict_image(run.model, by, Image.fromarray(image), run.settings)
+            inputs = validation_input(Image.fromarray(image), run.settings)
+            found = predict(run.model, by, inputs, labels.shape, run.settings)
             for name, answer in found.items():
-                maps = (torch.from_numpy(labels), torch.from_numpy(answer))
+                maps = (torch.from_numpy(labels), answer.cpu())
                 confusion[name] += confusion_matrix(*maps, len(segmenter.names)).numpy()
         rows[word] = _scores(segmenter, confusion)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("word")
