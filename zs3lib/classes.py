@@ -191,12 +191,13 @@ def split(
     order = entry.lists[unseen_list]
     most = len(order)
     fitting = range(1, most + 1)
-    wanted = f"K must be a whole number from 1 to {most} (the paper's: 2, 4, 6, 8, 10)"
+    paper = ", ".join(map(str, PAPER_KS))
+    wanted = f"K must be a whole number from 1 to {most} (the paper's: {paper})"
     if unseen_list in entry.splits:
         fitting = [most]
         wanted = f"the split {unseen_list} of {dataset} has K = {most}, no other"
     k = most if k is None else k
-    if isinstance(k, bool) or k not in fitting:
+    if isinstance(k, bool) or not isinstance(k, int) or k not in fitting:
         raise ZS3Error(f"k is {k!r}: {wanted}")
     if not background and entry.classes[0] != "background":
         raise ZS3Error(f"background is False, but no class of {dataset}: leave it out")

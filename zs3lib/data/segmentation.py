@@ -88,9 +88,10 @@ def pair(ids: list[str], images: Path, masks: Path, suffix: str) -> Files:
 def colours_to_labels(picture: Image.Image, classes: int) -> np.ndarray:
     """Labels, (H, W) uint8, of an RGB or RGBA mask; ValueError on a colour that is no class's."""
     pixels = np.array(picture.convert("RGBA"))
+    palette = voc_palette()
     labels = np.full(pixels.shape[:2], -1)
     for label in (*range(classes), VOID):
-        labels[(pixels == (*voc_palette()[label], 255)).all(2)] = label
+        labels[(pixels == (*palette[label], 255)).all(2)] = label
     if (foreign := pixels[labels < 0]).size:
         colour = tuple(foreign[0, : len(picture.mode)].tolist())
         raise ValueError(f"its colour {colour} is none of VOC's; as labels, save it in mode P or L")
@@ -164,7 +165,8 @@ class SegmentationData:
         if wrong.size:
             raise ZS3Error(f"{path} holds label {wrong[0]}: there are {count}, and 255")
         mask = mask.astype(np.uint8)
-        mask[mask != VOID] -= first  # where background is no class, its 0 becomes 255
+        if first:
+            mask[mask != VOID] -= first  # where background is no class, its 0 becomes 255
         return mask if self.relabel is None else self.relabel[i][mask]
 
     def load(self, i: int) -> tuple[Image.Image, np.ndarray]:

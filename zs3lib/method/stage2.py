@@ -11,8 +11,8 @@ import copy
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
+from pkgutil import resolve_name
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +52,7 @@ def fit_loss(generator: Generator, word: Tensor, real: Tensor, root: bool) -> Te
 
 def trainer_of(method: Method) -> type[Trainer]:
     """The class that trains a method."""
-    module, _, name = method.trainer.partition(":")
-    return getattr(import_module(module), name)
+    return resolve_name(method.trainer)
 
 
 class Trainer:
