@@ -17,11 +17,12 @@ import pytest
 from bad_inputs import DATA, HEADS, NUMBERS, PARAMETERS, RECORDS, TRAIN, WEIGHTS, spoil
 
 import zs3lib
-from zs3lib import Run, Settings, ZS3Error, load_heads, notebooks, open_run
+from zs3lib import Run, Settings, ZS3Error, load_heads, open_run
 from zs3lib.__main__ import main
 from zs3lib.data import augment
-from zs3lib.notebooks import typed
 from zs3lib.results import tables
+from zs3lib.runs import notebooks
+from zs3lib.runs.notebooks import typed
 from zs3lib.storage import Checkpoint
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from zs3lib import Run
-from zs3lib.devices import alone_on, device_of
+from zs3lib.runs.devices import alone_on, device_of
 
 HOLDER = "import sys, filelock as f; held = f.FileLock(sys.argv[1]).acquire(); print(); input()"
 

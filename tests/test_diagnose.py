@@ -10,8 +10,8 @@ import torch
 
 from zs3lib import mmd, split
 from zs3lib.explore import diagnose
-from zs3lib.finished import FinishedRun
 from zs3lib.method.generator import Head
+from zs3lib.runs.finished import FinishedRun
 
 SPLIT = split("voc", 2)  # unseen: cow (10), motorbike (14)
 FEATURES = 64

@@ -15,7 +15,7 @@ from zs3lib.method.evaluate import evaluate
 from zs3lib.method.features import predict
 from zs3lib.method.methods import METHODS
 from zs3lib.method.stage2 import Stage2, Trainer
-from zs3lib.sources import LiveFeatures
+from zs3lib.runs.sources import LiveFeatures
 
 GPU = torch.device("cuda")
 LABELS = torch.stack([stripes(BIRD, DOG), stripes(COW, BIRD)]).repeat(4, 1, 1)

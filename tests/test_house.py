@@ -20,11 +20,14 @@ CORE = {"classes", "errors", "seeds", "storage"}
 MAY_IMPORT = {
     "method": {"classes", "errors", "seeds", "parallel"},
     "data": CORE,
+    "runs": CORE
+    | {"settings", "profiles", "parallel", "paths", "method", "data", "extras"}
+    | {"results.records", "toy"},
     "extras": CORE | {"method", "data"},
     "results": {"classes", "errors", "storage", "method.methods"},
     "plots": {"classes", "errors", "storage", "method.methods"},
     "toy": CORE | {"data", "method", "settings"},
-    "explore": CORE | {"settings", "run", "finished", "method", "data", "toy"},
+    "explore": CORE | {"settings", "runs", "method", "data", "toy"},
 }
 NO_TORCH = ("results", "plots")
 

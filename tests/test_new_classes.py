@@ -14,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from zs3lib import ZS3Error, add_classes, open_run, run, storage
+from zs3lib import ZS3Error, add_classes, open_run, storage
 from zs3lib.explore.new_classes import LONGEST, fit, open_picture
 from zs3lib.explore.trial import trial
 from zs3lib.method.metrics import class_iou
-from zs3lib.run import toy_run
+from zs3lib.runs import run
+from zs3lib.runs.run import toy_run
 from zs3lib.toy import scenes
 
 

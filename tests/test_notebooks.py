@@ -13,7 +13,7 @@ import pytest
 from tiny import EPOCHS, TINY
 
 from zs3lib.data.segmentation import open_data
-from zs3lib.notebooks import execute, parameters_of
+from zs3lib.runs.notebooks import execute, parameters_of
 from zs3lib.toy import cocostuff
 
 COW = 10

@@ -15,9 +15,9 @@ from zs3lib.classes import COCOSTUFF_CLASSES, COCOSTUFF_LABELS
 from zs3lib.data import strict
 from zs3lib.data.segmentation import VOC, open_data
 from zs3lib.data.words import candidates
-from zs3lib.finished import how_to_make
-from zs3lib.notebooks import plan
 from zs3lib.results import beside, paper, records
+from zs3lib.runs.finished import how_to_make
+from zs3lib.runs.notebooks import plan
 from zs3lib.toy import cocostuff
 from zs3lib.toy import world as toy
 

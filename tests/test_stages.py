@@ -26,13 +26,14 @@ from crafted import (
     trainer,
 )
 
-from zs3lib import ZS3Error, sources
+from zs3lib import ZS3Error
 from zs3lib.method import stage1
 from zs3lib.method.deeplab import build, freeze
 from zs3lib.method.features import cell_labels, extract, upsample
 from zs3lib.method.methods import METHODS
 from zs3lib.method.stage2 import Stage2
-from zs3lib.sources import FeatureCache, LiveFeatures
+from zs3lib.runs import sources
+from zs3lib.runs.sources import FeatureCache, LiveFeatures
 from zs3lib.storage import Checkpoint
 
 # ---- stage 1 ------------------------------------------------------------------------------------

@@ -16,10 +16,10 @@ from torchvision.datasets import VOCSegmentation
 from zs3lib.classes import CONTEXT_CLASSES, VOC_CLASSES
 from zs3lib.errors import ZS3Error
 from zs3lib.method.deeplab import build
+from zs3lib.runs.zs3net import load_pretrained
 from zs3lib.settings import Settings
 from zs3lib.toy import backbone, corpus, drawing, scenes, shape, world
 from zs3lib.toy.attributes import EXTRA, SAID_AS, TABLE, made_up
-from zs3lib.zs3net import load_pretrained
 
 SMALL = {"seed": 3, "train": 20, "val": 2, "short_side": 48}
 

@@ -17,8 +17,9 @@ from torch import nn
 from torchvision import models
 
 import zs3lib
-from zs3lib import Run, Settings, ZS3Error, zs3net
+from zs3lib import Run, Settings, ZS3Error
 from zs3lib.method.deeplab import build
+from zs3lib.runs import zs3net
 from zs3lib.storage import load_weights
 
 FILE = "deeplab_pretrained_pascal_voc_02_unseen.pth.tar"

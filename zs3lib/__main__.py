@@ -47,7 +47,7 @@ OUT = place("--out", TABLES, "folder of the tables")
 # Name: (function, what --help says, options). A function is imported when its command is given.
 COMMANDS = {
     "run": (
-        "notebooks:run",
+        "runs.notebooks:run",
         "Run a notebook, or train one configuration, given the folder of its record: "
         "`run notebooks/data.ipynb out.ipynb -p k 6`, `run runs/toy/voc-k6-s0 -p tau 0.8`. "
         "Parameters are those of papermill; `papermill --help-notebook NOTEBOOK` lists them.",
@@ -58,14 +58,14 @@ COMMANDS = {
         ],
     ),
     "stage1": (
-        "run:stage1_alone",
+        "runs.run:stage1_alone",
         "Train stage 1 of a configuration and no more, on several GPUs: "
         "`torchrun --nproc-per-node=4 -m zs3lib stage1 runs/paper/voc-k6-s0`. "
         "The run itself goes on from it.",
         [option("what", type=Path, help="runs/<profile>/<dataset>-k<K>-s<seed>"), *PARAMETERS],
     ),
     "check": (
-        "notebooks:check",
+        "runs.notebooks:check",
         "Say which words of a make command do not fit, all of them, before anything starts.",
         [
             option("--profile", required=True, help="make's PROFILE"),

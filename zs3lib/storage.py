@@ -9,15 +9,11 @@ import ast
 import hashlib
 import json
 import os
-import platform
-import resource
-import subprocess
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -195,19 +191,6 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def saved(run_folder: Path) -> str:
-    """One line: what of an unfinished run is saved, and how to go on."""
-    backbones = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/*.pt")
-    newest = sorted(backbones, key=lambda path: path.stat().st_mtime)[-1:]
-    part = " up to its last whole epoch"
-    found = [f"stage 1{part * (path.stem == 'training')} ({path})" for path in newest]
-    found += [f"stage 2{part} ({path})" for path in run_folder.glob("training.pt")]
-    found += [f"self-training{part} ({path})" for path in run_folder.glob("self_training.pt")]
-    if not found:
-        return "interrupted; nothing is saved yet: the same command starts anew"
-    return f"interrupted; saved: {'; '.join(found)}; the same command goes on from there"
-
-
 def text_hash(text: str | bytes) -> str:
     """Short hash of a text."""
     content = text.encode() if isinstance(text, str) else text
@@ -239,32 +222,8 @@ def code_hash(*names: str) -> str:
     return text_hash("\0".join(code))
 
 
-def git() -> dict:
-    """The checkout's commit, and whether tracked files differ from it; None where no git is."""
-    words = "git describe --always --dirty --abbrev=40 --exclude=*".split()
-    try:
-        said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git on this machine
-        said = ""
-    return {"commit": said.removesuffix("-dirty") or None, "dirty": said.endswith("-dirty")}
-
-
-def versions() -> dict[str, str]:
-    """Versions that a run record names."""
-    found = {"python": platform.python_version(), "zs3lib": "not installed"}
-    for name in ("zs3lib", "torch", "torchvision", "numpy"):
-        with suppress(PackageNotFoundError):  # a checkout that is not installed
-            found[name] = version(name)
-    return found
-
-
 def sealed(record: dict) -> dict:
     """A record with its schema and SHA-256: a guard against slips of the hand, not forgery."""
     content = {"schema": SCHEMA} | {k: v for k, v in record.items() if k != "checksum"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return content | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has held so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

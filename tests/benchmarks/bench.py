@@ -23,15 +23,15 @@ from worlds import label_maps, made_up, measure, world
 
 from zs3lib import storage
 from zs3lib.data.augment import Augmented, Pictures, batches
-from zs3lib.devices import device_of
 from zs3lib.method import stage1
 from zs3lib.method.deeplab import autocast, freeze
 from zs3lib.method.features import upsample
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import confusion_matrix
 from zs3lib.method.stage2 import Trainer
+from zs3lib.runs.devices import device_of
+from zs3lib.runs.sources import FeatureCache
 from zs3lib.settings import Settings
-from zs3lib.sources import FeatureCache
 
 K = 10
 CLASSES = 21

@@ -30,7 +30,8 @@ from zs3lib.method.metrics import operating_point
 from zs3lib.method.stage2 import Trainer
 from zs3lib.results.paper import published
 from zs3lib.results.texts import markdown, spread
-from zs3lib.run import Run
+from zs3lib.runs import facts
+from zs3lib.runs.run import Run
 from zs3lib.seeds import stream
 
 LITE = Settings.make(profile="lite")
@@ -150,7 +151,7 @@ def main() -> None:
             run.train_backbone()
             rows = measure(run, words.seeds)
             minutes = (time.time() - begin) / 60
-            git = storage.git()
+            git = facts.git()
             storage.write_json(path, {"rows": rows, "minutes": minutes, "git": git})
     done = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     rows = pd.DataFrame([row for part in done for row in part["rows"]])

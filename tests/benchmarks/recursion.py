@@ -26,7 +26,8 @@ from zs3lib.method.stage2 import Stage2
 from zs3lib.results import beside, records, tables
 from zs3lib.results.paper import hiou_frame
 from zs3lib.results.texts import markdown, spread
-from zs3lib.run import Run
+from zs3lib.runs import facts
+from zs3lib.runs.run import Run
 from zs3lib.storage import Checkpoint
 
 # Trained in one pass: (settings that all share, {row of the table: (method, its own settings)}).
@@ -172,7 +173,7 @@ def main() -> None:
                 groups = [({}, {row: GROUPS[0][1][row] for row in RECORDED})]
             rows = measure(runs, groups)
             content = {"rows": rows, "minutes": (time.time() - begin) / 60}
-            content |= {"git": storage.git(), "settings": runs[0].settings.as_dict()}
+            content |= {"git": facts.git(), "settings": runs[0].settings.as_dict()}
             storage.write_json(path, content)
     write([json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))])
     write_tables()

@@ -23,9 +23,10 @@ from torch import Tensor
 from zs3lib.classes import DATASETS, VOID, Dataset, Split, register, split
 from zs3lib.data.segmentation import SegmentationData
 from zs3lib.method.deeplab import build
-from zs3lib.run import Run
+from zs3lib.runs.facts import peak_memory_mb
+from zs3lib.runs.run import Run
 from zs3lib.settings import Settings
-from zs3lib.storage import peak_memory_mb, save
+from zs3lib.storage import save
 
 FILES = 16  # pictures that are drawn; a larger dataset lists them again
 # Every stage once over all images, all layers trained, no generated vector rejected.

@@ -13,7 +13,7 @@ from driver import DEFAULTS, ROOT, SCREENSHOTS
 from PIL import Image
 from tiny import EPOCHS, TINY
 
-from zs3lib import notebooks
+from zs3lib.runs import notebooks
 
 pytestmark = pytest.mark.timeout(3600)
 RED = ("application/vnd.jupyter.error", "application/vnd.jupyter.stderr")  # also what a bug prints

@@ -16,10 +16,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.augment import validation_input
-from ..finished import FinishedRun
 from ..method.features import cell_labels, extract
 from ..method.generator import Head
 from ..method.losses import mmd
+from ..runs.finished import FinishedRun
 from .statistics import cosine_similarity, nearest_seen
 
 METHODS = ("zs3net", "ours")

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..classes import Split
 from ..errors import ZS3Error
-from ..finished import open_run
 from ..method.methods import SELF_TRAINED, title
+from ..runs.finished import open_run
 from ..settings import names_of
 from .statistics import pixel_counts
 

@@ -18,11 +18,11 @@ from ..classes import VOID
 from ..data.augment import validation_input
 from ..data.words import load_word_vectors
 from ..errors import ZS3Error
-from ..finished import FinishedRun, open_run
 from ..method.features import pixel_logits
 from ..method.generator import Head
 from ..method.metrics import class_iou, confusion_matrix
 from ..method.stage1 import poly
+from ..runs.finished import FinishedRun, open_run
 from ..settings import names_of
 from ..toy.attributes import EXTRA
 from .statistics import cosine_similarity

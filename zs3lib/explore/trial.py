@@ -10,9 +10,9 @@ from PIL import Image
 
 from ..data.augment import validation_input
 from ..errors import ZS3Error
-from ..finished import FinishedRun
 from ..method.features import predict
 from ..method.metrics import class_iou, confusion_matrix
+from ..runs.finished import FinishedRun
 from ..toy.attributes import EXTRA
 from ..toy.scenes import stranger
 from .new_classes import WEIGHT, Segmenter, add_classes, fit

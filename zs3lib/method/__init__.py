@@ -9,5 +9,5 @@ methods: where ZS3Net, Ours and Equal Weight differ (Sec. III-B, IV-E).
 stage2: generator and classifier trained together (Sec. III, Fig. 2).
 evaluate, metrics: PA, MA, mIoU, hIoU (Sec. IV-A).
 
-`zs3lib/run.py` calls them one after the other.
+`zs3lib/runs/run.py` calls them one after the other.
 """

@@ -2,7 +2,7 @@
 
 Both stages read batches from a *source*: `source.batches` is how many an epoch has,
 `source.epoch(e)` yields them, `source.ids(e, n)` names the images of the n-th
-(`data/augment.py: Pictures` for stage 1, `sources.py` for stage 2).
+(`data/augment.py: Pictures` for stage 1, `runs/sources.py` for stage 2).
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .errors import ZS3Error, one_line
-from .method.generator import Generator
-from .storage import load_weights
+from ..errors import ZS3Error, one_line
+from ..method.generator import Generator
+from ..storage import load_weights
 
 # Theirs -> ours. Both networks have the same layers in the same order; only the names differ.
 RENAMED = {

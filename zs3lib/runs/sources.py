@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .data.augment import Source
-from .errors import ZS3Error
-from .method.deeplab import DeepLabV3Plus
-from .method.features import extract
-from .seeds import stream
+from ..data.augment import Source
+from ..errors import ZS3Error
+from ..method.deeplab import DeepLabV3Plus
+from ..method.features import extract
+from ..seeds import stream
 
 # (view, the images of each batch) -> those batches: images (B, 3, S, S) float32, labels (B, S, S)
 Batches = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from .errors import ZS3Error, one_line
-from .storage import first_free
+from ..errors import ZS3Error, one_line
+from ..storage import first_free
 
 
 def device_of(name: str) -> torch.device:

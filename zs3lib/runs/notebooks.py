@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pydantic import ValidationError, create_model
 
-from .classes import DATASETS, in_grid
-from .errors import ZS3Error, one_line
-from .profiles import PROFILES
-from .settings import Number, Settings, Whole, Wholes, what_is_wrong
-from .storage import ROOT, read_text, saved
+from ..classes import DATASETS, in_grid
+from ..errors import ZS3Error, one_line
+from ..profiles import PROFILES
+from ..settings import Number, Settings, Whole, Wholes, what_is_wrong
+from ..storage import ROOT, read_text
+from .facts import saved
 
 TRAIN = ROOT / "notebooks" / "train.ipynb"
 FOLDER = re.compile(

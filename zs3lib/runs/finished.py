@@ -12,18 +12,18 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import nn
 
-from .classes import Split
-from .data.augment import validation_input
-from .data.segmentation import SegmentationData, open_data
+from ..classes import Split
+from ..data.augment import validation_input
+from ..data.segmentation import SegmentationData, open_data
+from ..errors import ZS3Error, one_line
+from ..method.deeplab import build, freeze
+from ..method.features import pixel_classifier, predict
+from ..method.generator import Head
+from ..method.methods import METHODS, title
+from ..results.records import read_record
+from ..settings import Settings, what_is_wrong
+from ..storage import load_weights
 from .devices import device_of
-from .errors import ZS3Error, one_line
-from .method.deeplab import build, freeze
-from .method.features import pixel_classifier, predict
-from .method.generator import Head
-from .method.methods import METHODS, title
-from .results.records import read_record
-from .settings import Settings, what_is_wrong
-from .storage import load_weights
 
 
 @dataclass(frozen=True)

@@ -17,28 +17,29 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.cuda import get_device_name
 
-from . import parallel, storage, zs3net
-from .data import strict
-from .data.augment import Augmented, Pictures, batches, validation_batches
-from .data.segmentation import open_data
-from .data.words import load_word_vectors
+from .. import parallel, storage
+from ..data import strict
+from ..data.augment import Augmented, Pictures, batches, validation_batches
+from ..data.segmentation import open_data
+from ..data.words import load_word_vectors
+from ..errors import ZS3Error
+from ..extras import self_training
+from ..method import stage1
+from ..method.deeplab import build, freeze
+from ..method.evaluate import evaluate
+from ..method.features import pixel_classifier
+from ..method.generator import Head
+from ..method.methods import METHODS, title
+from ..method.metrics import OFFSETS, class_iou, operating_point
+from ..method.stage2 import Stage2, Trainer, trainer_of
+from ..seeds import stream
+from ..settings import Settings
+from ..storage import Checkpoint, code_hash, file_hash, locked, text_hash
+from ..toy import world
+from . import facts, zs3net
 from .devices import alone_on, device_of
-from .errors import ZS3Error
-from .extras import self_training
 from .finished import how_to_make, open_run, run_folder
-from .method import stage1
-from .method.deeplab import build, freeze
-from .method.evaluate import evaluate
-from .method.features import pixel_classifier
-from .method.generator import Head
-from .method.methods import METHODS, title
-from .method.metrics import OFFSETS, class_iou, operating_point
-from .method.stage2 import Stage2, Trainer, trainer_of
-from .seeds import stream
-from .settings import Settings
 from .sources import FeatureCache, LiveFeatures
-from .storage import Checkpoint, code_hash, file_hash, locked, text_hash
-from .toy import world
 
 # Settings that stage 1 depends on, and those that no stage does: where things lie, the machine, and
 # what comes after. Another value of one that counts is another key.
@@ -85,7 +86,7 @@ class Run:
         profile = Path(str(runs_root or storage.RUNS), settings.profile)
         self.folder = profile / settings.run_name
         made_from = [self.split.unseen, self.train.fingerprint, self.inputs["weights"]]
-        made_from.append(code_hash("method", "data", "sources", "parallel"))
+        made_from.append(code_hash("method", "data", "runs/sources", "parallel"))
         self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.backbone_folder = profile / "backbones" / backbone
@@ -139,7 +140,7 @@ class Run:
                 yield
                 self.seconds[stage] = time.time() - begin
         except KeyboardInterrupt:
-            print(f"\n{storage.saved(self.folder)}", file=sys.stderr, flush=True)
+            print(f"\n{facts.saved(self.folder)}", file=sys.stderr, flush=True)
             raise
 
     def train_backbone(self) -> list[float]:
@@ -327,13 +328,13 @@ class Run:
                 "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}",
                 "inputs": self.inputs,
                 "keys": {"backbone": self.backbone_key, "head": self.head_key},
-                "versions": storage.versions(),
-                "git": storage.git(),
+                "versions": facts.versions(),
+                "git": facts.git(),
                 "device": cpu if self.device.type == "cpu" else get_device_name(self.device),
                 "seconds": self.seconds,
                 "wall_s": time.time() - self.started,
                 "interrupted": self.interrupted,
-                "peak_memory_mb": storage.peak_memory_mb(),
+                "peak_memory_mb": facts.peak_memory_mb(),
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
         )
