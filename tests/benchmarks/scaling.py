@@ -69,12 +69,16 @@ def figure(frame: pd.DataFrame, path: Path) -> None:
     looks = {"hue": "stage", "style": "stage", "markers": True, "kind": "line", "height": 2.4}
     axes = {"sharex": "col", "sharey": "row"}
     grid = seaborn.relplot(long, **places, **looks, facet_kws=axes)
-    grid.set(xscale="log", yscale="log").set_titles("{row_name}")
+    grid.set(xscale="log", yscale="log", yticks=(0.1, 0.3, 1, 3, 10)).set_titles("")
     grid.axes[1, 0].set(yscale="linear", ylim=(0, None))
+    for row, cost in zip(grid.axes, costs.values()):
+        row[0].set_ylabel(cost)
+        row[0].yaxis.set_major_formatter("{x:g}")
     for bottom, (varied, part) in zip(grid.axes[1], frame.groupby("varied", sort=False)):
         bottom.set_xlabel({"size": "image side, px", "k": "K"}.get(varied, varied))
-        bottom.set_xticks(part["value"].unique(), part["value"].unique())
-        bottom.minorticks_off()
+        bottom.set_xticks(part["value"].unique(), part["value"].unique(), fontsize=8)
+    for panel in grid.axes.flat:
+        panel.minorticks_off()
     path.parent.mkdir(parents=True, exist_ok=True)
     grid.savefig(path, dpi=120)
 
