@@ -9,6 +9,7 @@ from torch import nn
 from torchvision import models
 
 from zs3lib.method.deeplab import BACKBONES, DeepLabV3Plus, autocast, build, freeze
+from zs3lib.runs.zs3net import load_imagenet
 
 PRETRAINED = {"resnet18": models.resnet18, "mobilenet_v2": models.mobilenet_v2}
 
@@ -18,9 +19,8 @@ PRETRAINED = {"resnet18": models.resnet18, "mobilenet_v2": models.mobilenet_v2}
 def test_features_at_a_quarter_of_the_input_and_logits_at_its_size(backbone, size, cells):
     network = freeze(DeepLabV3Plus(backbone=backbone, classes=5, feature_dim=24))
     images = torch.randn(2, 3, *size)
-    low, high = network.backbone(images)
-    assert low.shape == (2, network.backbone.low_channels, *cells)
-    assert high.shape == (2, network.backbone.channels, -(-size[0] // 16), -(-size[1] // 16))
+    high = network.backbone(images)["high"]
+    assert high.shape[2:] == (-(-size[0] // 16), -(-size[1] // 16))
     assert network.features(images).shape == (2, 24, *cells)
     assert network(images).shape == (2, 5, *size) and network(images).dtype == torch.float32
 
@@ -29,14 +29,14 @@ def test_features_at_a_quarter_of_the_input_and_logits_at_its_size(backbone, siz
 def test_torchvisions_weights_load_without_their_last_layers(backbone):
     theirs = PRETRAINED[backbone](weights=None)
     network = DeepLabV3Plus(backbone=backbone, classes=5, feature_dim=16)
-    network.backbone.load_imagenet(theirs.state_dict())
+    load_imagenet(network.backbone, theirs.state_dict())
     ours = {value.double().sum().item() for value in network.backbone.state_dict().values()}
     first = theirs.conv1 if backbone == "resnet18" else theirs.features[0][0]
     assert first.weight.double().sum().item() in ours
     with pytest.raises(RuntimeError):
         state = theirs.state_dict()
         state.pop("bn1.weight" if backbone == "resnet18" else "features.3.conv.0.0.weight")
-        network.backbone.load_imagenet(state)
+        load_imagenet(network.backbone, state)
 
 
 def test_the_toys_whole_network_fits_in_two_megabytes_of_float16():

@@ -21,6 +21,7 @@ from zs3lib.method.deeplab import build
 from zs3lib.method.losses import pixel_loss
 from zs3lib.method.methods import METHODS
 from zs3lib.method.stage2 import Trainer
+from zs3lib.runs.zs3net import load_imagenet
 
 PAPER = Settings.make(profile="paper", device="cpu")
 
@@ -99,8 +100,9 @@ def network():
 
 def test_output_stride_16_with_multi_grid(network):
     with torch.no_grad():
-        low, high = network.eval().backbone(torch.zeros(1, 3, 96, 128))
-    assert low.shape == (1, 256, 24, 32) and high.shape == (1, 2048, 6, 8)
+        found = network.eval().backbone(torch.zeros(1, 3, 96, 128))
+    assert found["low"].shape == (1, 256, 24, 32)
+    assert found["high"].shape == (1, 2048, 6, 8)
     assert [block.conv2.dilation[0] for block in network.backbone.layer4] == [2, 4, 8]
     assert {block.conv2.dilation[0] for block in network.backbone.layer3} == {1}
     atrous = [conv[0] for conv in network.aspp.convs][:4]
@@ -108,7 +110,7 @@ def test_output_stride_16_with_multi_grid(network):
     assert sizes == [(1, 1), (3, 6), (3, 12), (3, 18)]
     assert [m.p for m in network.modules() if isinstance(m, nn.Dropout)] == [0.5, 0.5, 0.1]
     imagenet = models.resnet101(weights=None).state_dict()
-    network.backbone.load_imagenet(imagenet)
+    load_imagenet(network.backbone, imagenet)
     assert torch.equal(network.backbone.layer4[2].conv3.weight, imagenet["layer4.2.conv3.weight"])
 
 

@@ -40,7 +40,7 @@ PROFILES: dict[str, dict[str, dict]] = {
             "stage1_steps": 100,
             "stage1_lr": 2e-3,
             "fresh_lr_factor": 1,
-            "frozen_blocks": 5,
+            "frozen_blocks": 6,
             "stage2_epochs": 4,
             "warmup_epochs": 2,
             "classifier_lr": 0.1,

@@ -105,7 +105,8 @@ class Settings(BaseModel):
     stage1_optimiser: Literal["sgd", "adamw"] = "sgd"
     stage1_lr: Number = Field(0.007, ge=0, le=10)  # the backbone's
     fresh_lr_factor: Number = Field(10.0, ge=0, le=10_000)  # so much faster do the others learn
-    frozen_blocks: Whole = Field(0, ge=0, le=100)  # the first ones keep their pretrained weights
+    # so many parts of the backbone keep their weights: conv1, bn1, layer1 ...; MobileNet's blocks
+    frozen_blocks: Whole = Field(0, ge=0, le=100)
     frozen_bn: bool = False  # the backbone keeps its batch statistics
     momentum: Number = Field(0.9, ge=0, le=0.9999)
     weight_decay: Number = Field(5e-4, ge=0, le=1)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
@@ -44,82 +45,27 @@ def _small_resnet() -> ResNet:
     return net
 
 
-class _ResNetBackbone(nn.Module):
-    """A ResNet at output stride 16: `layer4` is dilated by 2 x multi-grid, as DeepLabv3+ does."""
-
-    def __init__(self, net: ResNet, multi_grid: tuple[int, ...]):
-        super().__init__()
-        for i, block in enumerate(net.layer4):
-            _dilate(block, 2 * multi_grid[i % len(multi_grid)])
-        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-        self.layer1 = net.layer1
-        self.layer2 = net.layer2
-        self.layer3 = net.layer3
-        self.layer4 = net.layer4
-        self.low_channels = _out_channels(net.layer1)
-        self.channels = _out_channels(net.layer4)
-
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """Stem and the four stages, from the input on."""
-        return [self.stem, self.layer1, self.layer2, self.layer3, self.layer4]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.layer1(self.stem(x))
-        return low, self.layer4(self.layer3(self.layer2(low)))
-
-    def load_imagenet(self, state: dict[str, Tensor]) -> None:
-        """Load torchvision's state dict, without its last layer."""
-        stem = {"conv1": "stem.0", "bn1": "stem.1"}
-        parts = {key: key.partition(".") for key in state}
-        names = {key: f"{stem.get(head, head)}.{tail}" for key, (head, _, tail) in parts.items()}
-        self.load_state_dict({names[k]: v for k, v in state.items() if not k.startswith("fc.")})
+def _resnet(net: ResNet, multi_grid: tuple[int, ...]) -> IntermediateLayerGetter:
+    """Output stride 16: `layer4` is dilated by 2 x multi-grid, as DeepLabv3+ does."""
+    for i, block in enumerate(net.layer4):
+        _dilate(block, 2 * multi_grid[i % len(multi_grid)])
+    return IntermediateLayerGetter(net, {"layer1": "low", "layer4": "high"})
 
 
-def _out_channels(stage: nn.Module) -> int:
-    norms = [layer for layer in stage.modules() if isinstance(layer, nn.BatchNorm2d)]
-    return norms[-1].num_features
+def _mobilenet_v2(multi_grid: tuple[int, ...]) -> IntermediateLayerGetter:
+    """Output stride 16, without the 1280-channel layer for classification; has no multi-grid."""
+    blocks = models.mobilenet_v2(weights=None).features[:18]
+    for block in blocks[14:]:
+        _dilate(block, 2)
+    return IntermediateLayerGetter(blocks, {"3": "low", "17": "high"})
 
 
-class _MobileNetV2Backbone(nn.Module):
-    """MobileNetV2 at output stride 16, without the 1280-channel layer for classification."""
-
-    low_channels = 24
-    channels = 320
-
-    def __init__(self):
-        super().__init__()
-        features = models.mobilenet_v2(weights=None).features[:18]
-        for block in features[14:]:
-            _dilate(block, 2)
-        self.low = features[:4]
-        self.high = features[4:]
-
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """The 18 blocks, from the input on: strides 2, 4, 8 and 16 begin at 0, 2, 4 and 7."""
-        return [*self.low, *self.high]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.low(x)
-        return low, self.high(low)
-
-    def load_imagenet(self, state: dict[str, Tensor]) -> None:
-        """Load torchvision's state dict, without its last layers."""
-        renamed = {}
-        for key, value in state.items():
-            part, _, rest = key.partition(".")
-            index = rest.partition(".")[0]
-            if part == "features" and int(index) < 18:  # a slice of a Sequential keeps its numbers
-                renamed[f"{'low' if int(index) < 4 else 'high'}.{rest}"] = value
-        self.load_state_dict(renamed)
-
-
+# Name: (what makes it, its channels at stride 4, at stride 16). Layers keep torchvision's names.
 BACKBONES = {
-    "small": lambda multi_grid: _ResNetBackbone(_small_resnet(), multi_grid),
-    "resnet18": lambda multi_grid: _ResNetBackbone(models.resnet18(weights=None), multi_grid),
-    "resnet101": lambda multi_grid: _ResNetBackbone(models.resnet101(weights=None), multi_grid),
-    "mobilenet_v2": lambda multi_grid: _MobileNetV2Backbone(),
+    "small": (lambda multi_grid: _resnet(_small_resnet(), multi_grid), 32, 112),
+    "resnet18": (lambda multi_grid: _resnet(models.resnet18(), multi_grid), 64, 512),
+    "resnet101": (lambda multi_grid: _resnet(models.resnet101(), multi_grid), 256, 2048),
+    "mobilenet_v2": (_mobilenet_v2, 24, 320),
 }
 
 
@@ -183,12 +129,11 @@ class DeepLabV3Plus(nn.Module):
     ):
         super().__init__()
         self.align_corners = align_corners
-        self.backbone = BACKBONES[backbone](multi_grid)
-        self.aspp = ASPP(self.backbone.channels, list(aspp_rates), feature_dim)
+        make, low_channels, channels = BACKBONES[backbone]
+        self.backbone = make(multi_grid)
+        self.aspp = ASPP(channels, list(aspp_rates), feature_dim)
         self.decoder = Decoder(
-            low_channels=self.backbone.low_channels,
-            feature_dim=feature_dim,
-            align_corners=align_corners,
+            low_channels=low_channels, feature_dim=feature_dim, align_corners=align_corners
         )
         self.classifier = nn.Conv2d(feature_dim, classes, 1)
         if not dropout:
@@ -198,8 +143,8 @@ class DeepLabV3Plus(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Per-pixel features, (B, 3, H, W) float -> (B, feature_dim, ceil(H/4), ceil(W/4))."""
-        low, high = self.backbone(images)
-        return self.decoder(low, self.aspp(high))
+        found = self.backbone(images)
+        return self.decoder(found["low"], self.aspp(found["high"]))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the input's resolution, (B, 3, H, W) float -> (B, classes, H, W) float32."""

@@ -132,7 +132,8 @@ def optimisation(
 
     "adamw", in one cycle, gets further in the few hundred steps of a toy or lite run.
     """
-    for block in network.backbone.blocks[: settings.frozen_blocks]:
+    blocks = [block for block in network.backbone.children() if [*block.parameters()]]
+    for block in blocks[: settings.frozen_blocks]:
         block.requires_grad_(False)
     fresh = nn.ModuleList([network.aspp, network.decoder, network.classifier])
     groups = [

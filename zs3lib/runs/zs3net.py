@@ -16,11 +16,9 @@ from ..errors import ZS3Error, one_line
 from ..method.generator import Generator
 from ..storage import load_weights
 
-# Theirs -> ours. Both networks have the same layers in the same order; only the names differ.
+# Theirs -> ours. Both networks have the same layers in the same order; only some names differ.
 RENAMED = {
-    "backbone.conv1": "backbone.stem.0",
-    "backbone.bn1": "backbone.stem.1",
-    **{f"backbone.layer{n}": f"backbone.layer{n}" for n in (1, 2, 3, 4)},
+    "backbone": "backbone",
     **{f"aspp.aspp{n + 1}.atrous_conv": f"aspp.convs.{n}.0" for n in range(4)},
     **{f"aspp.aspp{n + 1}.bn": f"aspp.convs.{n}.1" for n in range(4)},
     "aspp.global_avg_pool.1": "aspp.convs.4.1",
@@ -57,7 +55,7 @@ def load_pretrained(network: nn.Module, settings) -> str:
             load_network(network, state)
             return "zs3net"
         if not any(key.startswith("decoder.") for key in state):
-            network.backbone.load_imagenet(state)
+            load_imagenet(network.backbone, state)
             return "imagenet"
         own = network.state_dict()
         kept = {key: own[key] for key in own if key.startswith("classifier.")}
@@ -69,6 +67,16 @@ def load_pretrained(network: nn.Module, settings) -> str:
     except (RuntimeError, AttributeError, ValueError, KeyError) as error:
         where = f"{settings.weights} does not fit the {settings.backbone} backbone"
         raise ZS3Error(f"weights file {where}: {one_line(error)}") from error
+
+
+def load_imagenet(backbone: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load torchvision's state dict of a ResNet or MobileNetV2 without what comes last: the layers
+    that classify. Raises RuntimeError naming what does not fit.
+    """
+    names = {key.removeprefix("features."): key for key in state}
+    last = ("fc.", "classifier.", "18.")
+    kept = {name: state[key] for name, key in names.items() if not name.startswith(last)}
+    backbone.load_state_dict(kept)
 
 
 def tensors(path: str | Path) -> dict[str, Tensor]:
