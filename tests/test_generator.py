@@ -101,4 +101,4 @@ def test_a_compiled_step_is_the_step(monkeypatch):
         losses = [t.step(t.batch(features_of(labels, n), labels)) for n in range(2)]
         found.append([losses, dict(t.head.generator.named_parameters())])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
-    assert trainer("ours").zs_mmd is zs_mmd  # not on a CPU, unless asked for
+    assert trainer("ours")._zs_mmd is zs_mmd  # not on a CPU, unless asked for

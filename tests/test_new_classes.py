@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from zs3lib import ZS3Error, add_classes, open_run, storage
+from zs3lib.data.words import load_word_vectors, read
 from zs3lib.explore.new_classes import LONGEST, fit, open_picture
 from zs3lib.explore.trial import trial
 from zs3lib.method.metrics import class_iou
@@ -136,6 +137,22 @@ def test_other_word_vectors_than_the_runs_are_refused(opened):
     head.words = head.words.flip(0)
     other = replace(opened, heads={"ours": head})
     assert "are not those that" in one_line(lambda: add_classes(other, "zebra"))
+
+
+def test_a_new_word_may_be_longer_than_all_that_the_run_scaled_by(opened, tmp_path):
+    """ZS3Net divides VOC's vectors by the largest norm."""
+    vectors = read(Path(opened.settings.word_vectors))
+    vectors.vectors[vectors.key_to_index["zebra"]] *= 100
+    longer = tmp_path / "longer.txt"
+    vectors.save_word2vec_format(str(longer))
+    changes = {"word_norm": "largest", "word_vectors": str(longer)}
+    table, _ = load_word_vectors(str(longer), opened.split.names, norm="largest")
+    head = copy.deepcopy(opened.heads["ours"])
+    head.words.copy_(torch.from_numpy(table))
+    settings = opened.settings.model_copy(update=changes)
+    run = replace(opened, settings=settings, heads={"ours": head})
+    found = add_classes(run, "zebra").vectors.norm(dim=1)
+    assert found[:-1].max() == pytest.approx(1) and found[-1] > 10
 
 
 def test_a_run_that_is_not_there_is_told_how_to_make(tmp_path):

@@ -26,7 +26,7 @@ from crafted import (
     trainer,
 )
 
-from zs3lib import ZS3Error
+from zs3lib import ZS3Error, storage
 from zs3lib.method import stage1
 from zs3lib.method.deeplab import build, freeze
 from zs3lib.method.features import cell_labels, extract, upsample
@@ -209,6 +209,23 @@ def test_a_cache_cut_at_any_byte_is_gone_on_with_to_the_same_bytes(network, whol
     assert cache.path.read_bytes() == content
     assert views.made <= 20 - kept // cache.row.itemsize + 3  # only a broken batch is made again
     cache_in(tmp_path).fill(None, None)  # an intact one is not computed again
+
+
+def test_a_cache_that_lacks_rows_is_computed_again(network, whole, tmp_path):
+    content = whole.path.read_bytes()
+    cache = cache_in(tmp_path)
+    cache.path.write_bytes(content[: len(content) // 2])
+    cache.fill(network, Views())
+    assert cache.path.read_bytes() == content
+
+
+def test_what_another_process_is_at_work_in_is_not_discarded(tmp_path):
+    folder = tmp_path / "features"
+    with storage.locked(folder):
+        storage.discard(folder)
+        assert folder.is_dir()
+    storage.discard(folder)
+    assert not folder.exists()
 
 
 def test_a_full_disk_is_answered_and_leaves_no_rest(network, tmp_path, monkeypatch):
@@ -643,13 +660,13 @@ def test_nan_stops_stage_2_naming_step_images_and_what_is_saved(tmp_path, method
 def test_nan_in_the_recursion_stops_stage_2_too(tmp_path):
     t = trainer("ours", steps=12, **(LONG | {"warmup_epochs": 0}))
     losses = []
-    usual = t.zs_mmd
+    usual = t._zs_mmd
 
     def spoiled(*arguments, **options):
         losses.append(usual(*arguments, **options))
         return losses[-1] * (float("nan") if len(losses) > 4 else 1)  # one a picture
 
-    t.zs_mmd = spoiled
+    t._zs_mmd = spoiled
     labels = stripes(COW).repeat(12, 1, 1)
     stage2 = Stage2({"ours": t}, Source(features_of(labels), labels))
     with pytest.raises(ZS3Error) as error:

@@ -1,8 +1,12 @@
 """zs3lib: zero-shot semantic segmentation by recursive training (ZS3Net and ZS-MMD)."""
 
+from importlib.metadata import entry_points
 from pkgutil import resolve_name
 
 from . import extras as extras  # registers its methods
+
+for _own in entry_points(group="zs3lib"):  # methods and datasets of other packages (README)
+    _own.load()
 
 # Public name -> module. Imported on first use: reading records and tables needs no torch.
 _PUBLIC = {

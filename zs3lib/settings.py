@@ -109,7 +109,7 @@ class Settings(BaseModel):
     frozen_blocks: Whole = Field(0, ge=0, le=100)
     frozen_bn: bool = False  # the backbone keeps its batch statistics
     momentum: Number = Field(0.9, ge=0, le=0.9999)
-    weight_decay: Number = Field(5e-4, ge=0, le=1)
+    weight_decay: Number = Field(5e-4, ge=0, le=1)  # of SGD, in both stages; AdamW's is 0.01
     # stage 2
     batch_size: Whole = Field(8, ge=2, le=4096)
     frozen_training: bool = False  # the frozen network keeps dropout and batch statistics on

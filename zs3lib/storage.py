@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 import warnings
@@ -100,6 +101,14 @@ def locked(folder: Path) -> Iterator[None]:
         for half in folder.rglob(".*.tmp"):
             half.unlink(missing_ok=True)
         yield
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, unless another process is at work in it (`locked`): that one will."""
+    if folder.is_dir():
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+        with suppress(Timeout), lock.acquire(blocking=False):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -149,8 +149,8 @@ def loss_operations(watch, trainer: Trainer) -> tuple[int, int]:
     b = torch.zeros_like(real, requires_grad=True)
     c = real[:, 0]
     losses = [
-        lambda: trainer.fit_loss(head.generator, head.words[0], real, True).backward(),
-        lambda: trainer.zs_mmd(real, b, c, q=c.sum()).backward(),
+        lambda: trainer._fit_loss(head.generator, head.words[0], real, True).backward(),
+        lambda: trainer._zs_mmd(real, b, c, q=c.sum()).backward(),
     ]
     fit, recursion = (counted(watch, loss).operations for loss in losses)
     return fit, recursion

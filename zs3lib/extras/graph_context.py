@@ -89,8 +89,6 @@ class GraphTrainer(Trainer):
     nodes are generated and fitted like others, but are no target of the classifier.
     """
 
-    kinds = (*Trainer.kinds, "graph", "nodes")
-
     def __init__(self, *arguments, device: torch.device | str = "cpu", **options):
         super().__init__(*arguments, device=device, **options)
         settings = self.settings

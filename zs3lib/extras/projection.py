@@ -31,8 +31,6 @@ class ProjectionTrainer(Trainer):
     times `SCALE`.
     """
 
-    kinds = (*Trainer.kinds, "projection")
-
     def __init__(self, *arguments, device: torch.device | str = "cpu", **options):
         super().__init__(*arguments, device=device, **options)
         size = self.settings.feature_dim + 1  # and 1, for p

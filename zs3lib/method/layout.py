@@ -7,7 +7,7 @@ seen classes: `fit_mixed`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,17 +23,45 @@ class ImageLayout:
     Attributes:
         index: the image's place in its batch.
         has_unseen: whether any pixel is of an unseen class.
-        real: {class: `samples` of its real features, drawn with replacement, (samples, F)} of the
-            classes that Eq. 1 fits: all that are shown where no unseen one is; where one is, none
-            (with `fit_mixed` the seen ones).
+        fitted: the classes that Eq. 1 fits: all that are shown in at least one feature cell where
+            the image has nothing unseen; where it has, none (with `fit_mixed` the seen ones).
         recursed: the classes that Eq. 2 fits once the recursion has begun: where `has_unseen` the
-            unseen ones shown in at least one feature cell (with `feed_back` "all" the seen too).
+            unseen ones shown in at least one cell (with `feed_back` "all" the seen too).
+        real: {class of `fitted`: `samples` of its real features, drawn with replacement,
+            (samples, F)}.
     """
 
     index: int
     has_unseen: bool
-    real: dict[int, Tensor]
+    fitted: list[int]
     recursed: list[int]
+    real: dict[int, Tensor] = field(default_factory=dict)
+
+
+def layouts(labels: Tensor, cells: Tensor, unseen: tuple[int, ...], settings) -> list[ImageLayout]:
+    """Who learns from what: an `ImageLayout` for each image, without its features.
+
+    Arguments:
+        labels, cells: labels of the pixels, (B, S, S), and of the feature cells, (B, h, w), uint8
+            on the CPU.
+    """
+    found = []
+    for index, (pixels, own) in enumerate(zip(labels, cells)):
+        present = [c for c in classes_in(own.flatten()) if c != VOID]
+        # An unseen object smaller than a cell counts too (unlike in ZS3Net, which looks at cells):
+        # what is around it is left out.
+        has_unseen = not set(unseen).isdisjoint(classes_in(pixels.flatten()))
+        fitted = [c for c in present if c not in unseen]
+        recursed = present if settings.feed_back == "all" else [c for c in present if c in unseen]
+        found.append(
+            ImageLayout(
+                index,
+                has_unseen,
+                fitted=fitted if settings.fit_mixed or not has_unseen else [],
+                recursed=recursed if has_unseen else [],
+            )
+        )
+    return found
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -82,33 +110,24 @@ class Batch:
             i, j = torch.randint(stride, (2,)).tolist()
             features = features[:, i::stride, j::stride]
             cells = cells[:, i::stride, j::stride]
-        self.images: list[ImageLayout] = []
-        all_classes = settings.feed_back == "all"
-        drawn: dict[tuple[int, int], Tensor] = {}  # by image and class
-        for index in range(len(cells)):
-            flat = cells[index].flatten()
-            present = [c for c in classes_in(flat) if c != VOID]
-            # An unseen object smaller than a cell counts too (unlike in ZS3Net, which looks at
-            # cells): what is around it is left out.
-            has_unseen = not set(unseen).isdisjoint(classes_in(labels[index].flatten()))
-            recursed = [c for c in present if has_unseen and (all_classes or c in unseen)]
-            for c in present:
-                if c in unseen or (has_unseen and not settings.fit_mixed):
-                    continue
+        self.images = layouts(labels, cells, unseen, settings)
+        drawn = []  # cells of the whole batch, `samples` for each fitted class of each image
+        for image in self.images:
+            flat = cells[image.index].flatten()
+            for c in image.fitted:
                 own = (flat == c).nonzero().flatten()
                 taken = own[torch.randint(len(own), (settings.samples,))]
-                drawn[index, c] = index * len(flat) + taken
-            self.images.append(ImageLayout(index, has_unseen, {}, recursed))
+                drawn.append(image.index * len(flat) + taken)
         self.features = sent(features, device).float()
         self.labels = sent(labels, device)
         self.cells = sent(cells, device).long()
         seen = [image.index for image in self.images if not image.has_unseen]
         with_unseen = [image.index for image in self.images if image.has_unseen]
         # One transfer for all that is indexed with.
-        numbers = sent(torch.cat([*drawn.values(), torch.tensor(seen + with_unseen)]), device)
+        numbers = sent(torch.cat([*drawn, torch.tensor(seen + with_unseen)]), device)
         rows, self.seen, self.with_unseen = numbers.split(
             [len(drawn) * settings.samples, len(seen), len(with_unseen)]
         )
-        real = self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples))
-        for (index, c), features in zip(drawn, real):
-            self.images[index].real[c] = features
+        real = iter(self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples)))
+        for image in self.images:
+            image.real = dict(zip(image.fitted, real))

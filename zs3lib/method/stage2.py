@@ -27,8 +27,10 @@ from .losses import mmd, pixel_loss, zs_mmd
 from .methods import Method
 from .stage1 import check_finite, poly
 
+KINDS = ("generator", "recursion", "classifier", "q")  # of losses that a history always has
 NOTHING = torch.empty(0, dtype=torch.float64)
 SHARED = ("cell_stride", "feed_back", "fit_mixed", "samples", "warmup_epochs")  # of a pass
+RECURSION = dict.fromkeys(("tau", "gamma", "zs_weights", "pseudo"))  # count after the warm-up
 
 
 def compiled(function: Callable, wanted: bool | str, device: torch.device) -> Callable:
@@ -67,8 +69,6 @@ class Trainer:
         device: where to train.
     """
 
-    kinds = ("generator", "recursion", "classifier", "q")  # what `step` may return
-
     def __init__(
         self,
         method: Method,
@@ -105,8 +105,8 @@ class Trainer:
         self.class_weights = weights.to(device)
         # Fixed shapes, called many times a batch: what `compile` is worth most for.
         device = self.class_weights.device
-        self.fit_loss = compiled(fit_loss, settings.compile, device)
-        self.zs_mmd = compiled(zs_mmd, settings.compile, device)
+        self._fit_loss = compiled(fit_loss, settings.compile, device)
+        self._zs_mmd = compiled(zs_mmd, settings.compile, device)
         self.recursing = False
         self.losses: dict[str, list[Tensor]] = {}
 
@@ -138,7 +138,7 @@ class Trainer:
     def fit_generator(self, c: int, real: Tensor) -> None:
         """One step towards the real features of a seen class, (samples, F) (Eq. 1, Fig. 2a)."""
         head = self.head
-        loss = self.fit_loss(head.generator, head.words[c], real, self.settings.mmd_root)
+        loss = self._fit_loss(head.generator, head.words[c], real, self.settings.mmd_root)
         self._learn(loss)
         self.losses["generator"].append(loss.detach().clone())  # a CUDA graph writes over its own
 
@@ -153,7 +153,8 @@ class Trainer:
             c_i = self.method.weights(self.head.classifier(a).softmax(1), c, settings.tau)
             q = (c_i > 0).sum()  # the others stay in a with c_i = 0: shapes are fixed
         normalise = settings.zs_weights == "normalised"
-        loss = self.zs_mmd(a, b, c_i, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root)
+        root = settings.mmd_root
+        loss = self._zs_mmd(a, b, c_i, q=q.clamp_min(1), normalise=normalise, root=root)
         # A single one would be the whole target: "the gradient will explode" (Sec. IV-C). Adam
         # divides by the usual size of a gradient: gamma counts beside Eq. 1's steps, with which
         # it shares that size, and even gamma = 0 is a step, by momentum.
@@ -226,6 +227,11 @@ def fetched(steps: list[dict[str, Tensor]], kind: str) -> dict[int, Tensor]:
     return dict(zip(found, together.split(sizes)))
 
 
+def early(settings):
+    """What of a method's settings counts before the recursion begins."""
+    return settings.model_copy(update=RECURSION)
+
+
 class Stage2:
     """The training of every method of a run: one pass over the batches of an epoch serves all.
 
@@ -253,8 +259,12 @@ class Stage2:
             if any(getattr(trainer.settings, n) != getattr(self.settings, n) for n in SHARED):
                 raise ValueError(f"methods trained together must agree on {', '.join(SHARED)}")
         # The methods that do the same until the warm-up ends: none with a trainer of its own.
-        plain = {name: trainer for name, trainer in trainers.items() if type(trainer) is Trainer}
-        self.alike = [name for name, trainer in plain.items() if trainer.method.generates]
+        self.alike: list[str] = []
+        for name, trainer in trainers.items():
+            if type(trainer) is Trainer and trainer.method.generates:
+                first = trainers[self.alike[0]] if self.alike else trainer
+                if early(first.settings) == early(trainer.settings):
+                    self.alike.append(name)
 
     def train(self, checkpoint) -> None:
         """Train to the end; the state is saved after every epoch in a `storage.Checkpoint`.
@@ -305,7 +315,8 @@ class Stage2:
 
     def _record(self, name: str, steps: list[dict], checkpoint) -> None:
         """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
-        losses = {kind: fetched(steps, kind) for kind in self.trainers[name].kinds}
+        kinds = dict.fromkeys([*KINDS, *(kind for step in steps for kind in step)])
+        losses = {kind: fetched(steps, kind) for kind in kinds}
         check_finite(
             losses,
             stage=f"stage 2, {name}",

@@ -95,7 +95,7 @@ def how_to_make(folder: Path) -> str:
     profile, run = folder.absolute().parts[-2:]
     if re.search(r"-s\d+-(?!strict)", run):  # of a list or split that make's grid may lack
         return f"python -m zs3lib run runs/{profile}/{run}"
-    numbers = zip(("K", "SEED"), re.findall(r"\d+", run))
+    numbers = zip(("K", "SEED"), re.findall(r"(?<=-[ks])\d+", run))
     command = f"make runs/{profile}/{run}/metrics.json PROFILE={profile}"
     return " ".join([command, *map("=".join, numbers)])
 
@@ -103,7 +103,7 @@ def how_to_make(folder: Path) -> str:
 def open_run(
     run,
     *,
-    methods: Sequence[str] = ("ours",),
+    methods: Sequence[str] = (),
     data_root: str | None = None,
     word_vectors: str | None = None,
     device: str | None = None,

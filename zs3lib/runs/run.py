@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from ..method.deeplab import build, freeze
 from ..method.evaluate import evaluate
 from ..method.features import pixel_classifier
 from ..method.generator import Head
-from ..method.methods import METHODS, title
+from ..method.methods import METHODS, Method, title
 from ..method.metrics import OFFSETS, class_iou, operating_point
 from ..method.stage2 import Stage2, Trainer, trainer_of
 from ..seeds import stream
@@ -53,6 +53,15 @@ BESIDE = (
     "data_root weights word_vectors device compile workers val_size self_training "
     "self_training_share self_training_seen"
 ).split()
+
+
+def source_of(method: Method) -> str:
+    """The code of a method that is not zs3lib's, and of its trainer; "" where Python has none."""
+    kinds = [type(method), trainer_of(method)]
+    own = [kind for kind in kinds if not kind.__module__.startswith("zs3lib.")]
+    with suppress(OSError, TypeError):  # typed at a prompt
+        return "".join(map(inspect.getsource, own))
+    return ""
 
 
 class Run:
@@ -91,6 +100,7 @@ class Run:
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.backbone_folder = profile / "backbones" / backbone
         made_from = [self.backbone_key, self.inputs["word_vectors"], code_hash("extras")]
+        made_from += [source_of(METHODS[name]) for name in settings.methods]
         self.head_key = settings.key(*dict(settings).keys() - BESIDE, extra=made_from)
         self.heads: dict[str, Head] = {}
         self.self_trained: dict[str, nn.Module] = {}
@@ -177,6 +187,8 @@ class Run:
 
     def features(self) -> LiveFeatures | FeatureCache:
         """The frozen network's features of stage 2's images, as `Settings.features` has it."""
+        if "stage1" not in self.history:
+            raise ZS3Error("stage 2 needs the network that stage 1 leaves: train_backbone() first")
         settings = self.settings
         images = self.train
         if settings.protocol == "strict":
@@ -300,9 +312,9 @@ class Run:
         storage.write_json(path, record)
         (self.folder / "training.pt").unlink(missing_ok=True)
         if isinstance(self.source, FeatureCache) and not keep_cache:
-            shutil.rmtree(self.source.path.parent, ignore_errors=True)
+            storage.discard(self.source.path.parent)
         if not keep_cache:
-            shutil.rmtree(self_training.folder(self), ignore_errors=True)
+            storage.discard(self_training.folder(self))
         return path
 
     def record(self) -> dict:

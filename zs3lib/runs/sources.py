@@ -72,7 +72,8 @@ class FeatureCache(Source):
 
         Raises ZS3Error where the disk has no room or a feature is not finite.
         """
-        if not self.path.is_file():
+        whole = self.settings.views * len(self.image_ids) * self.row.itemsize
+        if not (self.path.is_file() and self.path.stat().st_size == whole):
             self._compute(network, pictures)
         self.file = open(self.path, "rb")  # stays readable where another run removes it
 
