@@ -48,17 +48,23 @@ def draw(q: int = 5, p: int = 7, dim: int = 3, seed: int = 0, scale: float = 2.0
     return torch.tensor(a), torch.tensor(b), torch.tensor(rng.uniform(0.3, 1, q))
 
 
-@pytest.mark.parametrize("bandwidths", [BANDWIDTHS, ODD, (4.0,)])
-@pytest.mark.parametrize("q, p, dim", [(5, 7, 3), (1, 1, 1), (2, 9, 16), (6, 1, 4)])
-def test_the_losses_are_eqs_1_and_2(bandwidths, q, p, dim):
-    a, b, c = draw(q, p, dim)
-    of_eq = {"bandwidths": bandwidths, "root": False}
-    one = eq2(a, b, [1.0] * q, bandwidths)
+@examples(deadline=None, max_examples=150)
+@given(
+    bandwidths=st.sampled_from([BANDWIDTHS, ODD, (4.0,)]),
+    sizes=st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 12)),
+    seed=st.integers(0, 10_000),
+    scale=st.floats(1e-3, 50),
+)
+def test_the_losses_are_eqs_1_and_2(bandwidths, sizes, seed, scale):
+    a, b, c = draw(*sizes, seed, scale)
+    one = eq2(a, b, [1.0] * len(a), bandwidths)
     two = eq2(a, b, c.tolist(), bandwidths)
-    assert mmd(a, b, **of_eq).item() == pytest.approx(one, rel=1e-10, abs=1e-12)
-    assert zs_mmd(a, b, c, **of_eq).item() == pytest.approx(two, rel=1e-10, abs=1e-12)
-    assert mmd(a, b, bandwidths=bandwidths).item() == pytest.approx(math.sqrt(one), rel=1e-10)
-    assert zs_mmd(a, b, c, bandwidths=bandwidths).item() == pytest.approx(math.sqrt(two), rel=1e-10)
+    rounding = 1e-12 + 1e-14 * scale**2  # float64's, of the squared distances
+    roots = [math.sqrt(max(squared, FLOOR)) for squared in (one, two)]
+    for root, expected in ((False, [one, two]), (True, roots)):
+        of_eq = {"bandwidths": bandwidths, "root": root}
+        found = [mmd(a, b, **of_eq).item(), zs_mmd(a, b, c, **of_eq).item()]
+        assert found == pytest.approx(expected, rel=1e-10, abs=rounding)
 
 
 def test_normalised_weights_sum_to_one():
@@ -66,30 +72,22 @@ def test_normalised_weights_sum_to_one():
     expected = eq2(a, b, (c / c.sum()).tolist(), count=1)
     found = zs_mmd(a, b, c, normalise=True, root=False)
     assert found.item() == pytest.approx(expected, rel=1e-10)
-    assert expected != pytest.approx(eq2(a, b, c.tolist()), rel=1e-3)
     torch.testing.assert_close(zs_mmd(a, b, 3 * c, normalise=True, root=False), found)
 
 
 def test_confidence_one_gives_back_eq_1():
-    a, b, _ = draw()
-    b.requires_grad_()
-    one = torch.ones(len(a), dtype=a.dtype)
-    for loss in (zs_mmd(a, b, one), zs_mmd(a, b, one, normalise=True)):
+    a, b, c = draw()
+    for normalise in (False, True):
+        loss = zs_mmd(a, b, torch.ones_like(c), normalise=normalise)
         torch.testing.assert_close(loss, mmd(a, b), rtol=1e-12, atol=0)
-        grads = [torch.autograd.grad(value, b)[0] for value in (loss, mmd(a, b))]
-        torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-15)
 
 
 def test_weights_of_zero_with_their_count_are_rows_left_out():
     a, b, c = draw(9, 6)
-    b.requires_grad_()
     kept = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0, 1], dtype=torch.bool)
     dropped = zs_mmd(a[kept], b, c[kept])
     for q in (kept.sum(), 5, 5.0):
-        masked = zs_mmd(a, b, c * kept, q=q)
-        torch.testing.assert_close(masked, dropped, rtol=1e-12, atol=0)
-        grads = [torch.autograd.grad(v, b, retain_graph=True)[0] for v in (masked, dropped)]
-        torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-15)
+        torch.testing.assert_close(zs_mmd(a, b, c * kept, q=q), dropped, rtol=1e-12, atol=0)
     assert zs_mmd(a, b, c * kept).item() != pytest.approx(dropped.item(), rel=1e-3)
 
 
@@ -148,33 +146,6 @@ def test_float32_agrees_with_float64_far_from_the_origin():
     assert near.item() == pytest.approx(mmd(a, b).item(), rel=1e-3)
 
 
-sizes = st.tuples(
-    st.integers(1, 8),
-    st.integers(1, 8),
-    st.integers(1, 12),
-    st.integers(0, 10_000),
-    st.floats(1e-3, 50),
-)
-
-
-@examples(deadline=None, max_examples=100)
-@given(sizes)
-def test_mmd_is_a_distance_between_sets(drawn):
-    q, p, dim, seed, scale = drawn
-    x, y, c = draw(q, p, dim, seed, scale)
-    value = mmd(x, y, root=False).item()
-    weighted = zs_mmd(x, y, c, root=False).item()
-    assert min(value, weighted) >= -1e-12
-    assert value == pytest.approx(eq2(x, y, [1.0] * q), rel=1e-7, abs=1e-10)
-    assert mmd(y, x, root=False).item() == pytest.approx(value, rel=1e-9, abs=1e-11)
-    rounding = 1e-12 + 1e-14 * scale**2  # float64's, of the squared distances
-    assert mmd(x, x.clone(), root=False).item() == pytest.approx(0, abs=rounding)
-    order = np.random.default_rng(seed)
-    i = order.permutation(q)
-    j = order.permutation(p)
-    assert zs_mmd(x[i], y[j], c[i], root=False).item() == pytest.approx(weighted, abs=1e-11)
-
-
 # ---- the pixel loss -----------------------------------------------------------------------------
 
 
@@ -192,16 +163,6 @@ def test_the_pixel_loss_is_torchs_without_void(reduction, weighted):
     expected = F.cross_entropy(rows, labels[known].long(), weights, reduction=theirs)
     expected = expected / 2 if reduction == "zs3net" else expected  # by the number of images
     torch.testing.assert_close(pixel_loss(logits, labels, weights, reduction=reduction), expected)
-
-
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_a_weighted_mean_does_not_depend_on_the_scale_of_the_weights(scale):
-    logits = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([[[0, 1], [2, 255]]])
-    weights = torch.tensor([1.0, 2.0, 3.0])
-    torch.testing.assert_close(
-        pixel_loss(logits, labels, scale * weights), pixel_loss(logits, labels, weights)
-    )
 
 
 def test_void_alone_is_no_loss():
