@@ -83,6 +83,17 @@ def settings(places):
     return make
 
 
+@pytest.fixture
+def opened(settings, tmp_path):
+    """Open a tiny run of K = 10 in a folder under tmp_path: opened("b", methods="ours", ...)."""
+
+    def make(folder="a", **changes) -> Run:
+        root = tmp_path / folder
+        return Run(settings(**({"k": 10} | changes)), runs_root=root, cache_root=root / "cache")
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def trained(settings, tmp_path_factory) -> Path:
     """A finished run of K = 10, its cache kept; a test copies what it spoils."""

@@ -60,6 +60,14 @@ class Source:
         return [f"image{n}" for n in numbers]
 
 
+def pictures(size: int = 4) -> Source:
+    """Eight pictures of a bird and a dog, of the ground, of a boat; how much is void differs."""
+    torch.manual_seed(0)
+    kinds = [stripes(BIRD, DOG), stripes(0, VOID, VOID, VOID), stripes(BOAT, VOID)]
+    labels = torch.stack([kinds[n % 3] for n in range(8)])
+    return Source(torch.randn(8, 3, 32, 32) + labels[:, None] / 10, labels, size)
+
+
 def trainer(method: str, *, steps: int = 10, **changes) -> Trainer:
     """A trainer past its warm-up."""
     kind = trainer_of(METHODS[method])

@@ -12,7 +12,7 @@ import torch
 from crafted import BIRD, BOAT, COW, DOG, VOID, WORDS, features_of, state, stripes, trainer
 from torch import nn
 
-from zs3lib import Run, Settings, ZS3Error, add_classes, open_run, storage
+from zs3lib import Settings, ZS3Error, add_classes, open_run, storage
 from zs3lib.explore import figure3
 from zs3lib.explore.new_classes import fit
 from zs3lib.extras.graph_context import GraphGenerator, graph_of
@@ -228,14 +228,7 @@ def test_the_share_kept_is_that_of_the_most_confident(share):
     assert torch.equal(both[~unseen], predicted[~unseen].byte())
 
 
-@pytest.fixture
-def opened(settings, tmp_path):
-    def make(folder="a", **changes):
-        choices = {"k": 10, "methods": "zs3net", "self_training": True}
-        root = tmp_path / folder
-        return Run(settings(**(choices | changes)), runs_root=root, cache_root=root / "cache")
-
-    return make
+SELF_TRAINED = {"methods": "zs3net", "self_training": True}
 
 
 @pytest.mark.parametrize("dataset", ["voc", "context"])
@@ -243,7 +236,7 @@ def test_it_learns_true_labels_of_seen_images_and_predicted_ones_elsewhere(
     opened, monkeypatch, dataset
 ):
     """No true label of an image with an unseen class reaches the loss."""
-    run = opened(dataset=dataset, self_training_share=50, frozen_blocks=0)
+    run = opened(dataset=dataset, self_training_share=50, frozen_blocks=0, **SELF_TRAINED)
     run.train_backbone()
     logits = torch.zeros(len(run.split.names), 1, 1)
     logits[COW] = 9.0
@@ -287,7 +280,7 @@ def test_it_starts_from_the_frozen_network_and_the_methods_classifier(opened):
 
 
 def test_a_self_trained_row_is_called_transductive_and_stands_in_the_record(opened):
-    run = opened()
+    run = opened(**SELF_TRAINED)
     run.train_backbone()
     run.train_heads()
     with torch.no_grad():  # as if it had learned to call everything a cow
@@ -395,7 +388,7 @@ def test_projection_takes_a_new_class_without_any_fitting():
 
 
 def test_a_finished_run_knows_its_projection(opened):
-    run = opened(methods="projection", self_training=False)
+    run = opened(methods="projection")
     run.train_backbone()
     run.train_heads()
     run.evaluate()

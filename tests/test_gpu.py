@@ -100,35 +100,20 @@ def test_evaluation_and_prediction_run(watch):
     assert counts["ours"].shape[1:] == (21, 21) and counts["ours"].device.type == "cpu"
 
 
-def spoiled(how):
-    """A `fit_generator` that does `how` on the way."""
-    fit = Trainer.fit_generator
-
-    def spoil(self, c, real):
-        how(real)
-        fit(self, c, real)
-
-    return spoil
-
-
 @pytest.mark.parametrize(
     "how, says",
     [
         (lambda real: real.sum().item(), "_local_scalar_dense.* waits for the GPU"),
-        (lambda real: bool(real.isfinite().all()), "waits for the GPU"),
         (lambda real: real[real > 0], "index.* waits for the GPU"),
-        (lambda real: real.nonzero(), "nonzero.* waits for the GPU"),
         (lambda real: real.detach().cpu().numpy(), "fetched from the GPU"),
         (lambda real: real[[0, 1]], "waits until its pageable memory is copied"),
-        (lambda real: torch.ones(3).to(real.device), "waits until its pageable memory is copied"),
         (lambda real: real * torch.ones(16), "mul.* mixes devices"),
-        (lambda real: real[torch.tensor([0])], "index.* mixes devices"),
     ],
 )
 def test_what_waits_or_mixes_is_found(watch, monkeypatch, how, says):
-    (trainer,) = [t for name, t in trainers().items() if name == "zs3net"]
+    trainer = trainers()["zs3net"]
     watch.may_wait = False
     trainer.step(trainer.batch(features_of(LABELS), LABELS))
-    monkeypatch.setattr(Trainer, "fit_generator", spoiled(how))
+    monkeypatch.setattr(trainer, "fit_generator", lambda c, real: how(real))
     with pytest.raises(Misuse, match=says):
         trainer.step(trainer.batch(features_of(LABELS), LABELS))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from crafted import BIRD, BOAT, DOG, VOID, Source, stripes, tiny
+from crafted import pictures, tiny
 from tiny import EPOCHS, TINY
 from torch import multiprocessing, nn
 from torch.testing import assert_close
@@ -23,18 +23,17 @@ CHOICES = {"mean": {}, "zs3net": {"stage1_loss": "zs3net", "stage1_lr": 0.02}}
 CPU = torch.device("cpu")
 
 
-class Share(Source):
-    """Of each batch what this process is to see; how much of it is void differs."""
+class Share:
+    """Of each batch of five what this process is to see."""
 
     def __init__(self):
-        torch.manual_seed(0)
-        kinds = [stripes(BIRD, DOG), stripes(0, VOID, VOID, VOID), stripes(BOAT, VOID)]
-        labels = torch.stack([kinds[i % 3] for i in range(8)])
-        super().__init__(torch.randn(8, 3, 32, 32) + labels[:, None] / 10, labels, size=5)
+        self.whole = pictures(size=5)
+        self.batches = self.whole.batches
+        self.ids = self.whole.ids
 
     def epoch(self, epoch):
         rank, count = parallel.ranks()
-        for images, labels in super().epoch(epoch):
+        for images, labels in self.whole.epoch(epoch):
             yield images[rank::count], labels[rank::count]
 
 

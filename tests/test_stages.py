@@ -19,6 +19,7 @@ from crafted import (
     VOID,
     Source,
     features_of,
+    pictures,
     state,
     stripes,
     tiny,
@@ -36,14 +37,6 @@ from zs3lib.runs.sources import FeatureCache, LiveFeatures
 from zs3lib.storage import Checkpoint
 
 # ---- stage 1 ------------------------------------------------------------------------------------
-
-
-def pictures(n=8) -> Source:
-    """Pictures of a bird and a dog, or of the ground."""
-    torch.manual_seed(0)
-    kinds = [stripes(BIRD, DOG), stripes(0), stripes(BOAT, VOID)]
-    labels = torch.stack([kinds[i % 3] for i in range(n)])
-    return Source(torch.randn(n, 3, 32, 32) + labels[:, None] / 10, labels)
 
 
 def fine_tune(folder, source, **changes):

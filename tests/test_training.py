@@ -8,21 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from zs3lib import Run, Settings, open_run, storage
+from zs3lib import Settings, open_run, storage
 from zs3lib.data.segmentation import SegmentationData
 from zs3lib.method import features, stage1
 from zs3lib.method.metrics import scores
-
-
-@pytest.fixture
-def opened(settings, tmp_path):
-    """Open a tiny run in a folder under tmp_path; keyword arguments change its settings."""
-
-    def make(folder="a", **changes):
-        root = tmp_path / folder
-        return Run(settings(**({"k": 10} | changes)), runs_root=root, cache_root=root / "cache")
-
-    return make
 
 
 def weights_of(run):
