@@ -77,6 +77,9 @@ def test_a_run_takes_the_first_free_gpu_and_no_other_where_one_is_named(gpus, an
         assert [str(d) for d in (first, second, third)] == ["cuda:0", "cuda:1", "cuda:2"]
     held = another_run("a")
     assert computes_on(name) == "cuda:1"
+    gpus("b", "a")  # as CUDA_VISIBLE_DEVICES=1,0 shows them: a GPU is not its number
+    assert computes_on(name) == "cuda:0"
+    gpus("a", "b")
     held.kill()  # whoever is killed holds nothing
     held.wait()
     assert computes_on(name) == "cuda:0"
@@ -98,15 +101,6 @@ def test_where_none_is_free_a_run_takes_whichever_is_free_first(gpus, another_ru
     assert found == ["cuda:1"]
     said = "another run computes on cuda:0, cuda:1: waiting for a free GPU\n"
     assert capsys.readouterr().out == said
-
-
-def test_gpus_are_told_apart_by_themselves_not_by_their_numbers(gpus, another_run):
-    gpus("a", "b")
-    with alone_on(device_of("auto")), alone_on(device_of("auto")):
-        pass
-    another_run("b")
-    gpus("b", "a")  # as CUDA_VISIBLE_DEVICES=1,0 shows them
-    assert computes_on("auto") == "cuda:1"
 
 
 def test_a_run_stays_on_its_gpu(gpus, another_run, settings, tmp_path):

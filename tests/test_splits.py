@@ -122,8 +122,8 @@ def test_the_checkouts_toy_world_has_what_a_dataset_needs(world, tmp_path, monke
     monkeypatch.setattr(toy, "DATA", tmp_path)
     monkeypatch.setattr(toy, "ensure", made.append)  # a tiny world takes the place of its own
     root = shutil.copytree(world, tmp_path / "toy")
-    toy.provide(world, "cocostuff")
-    assert made == [] and not (world / "cocostuff").exists(), "elsewhere data is the user's"
+    toy.provide(tmp_path / "mine", "cocostuff")
+    assert made == [] and not (tmp_path / "mine").exists(), "elsewhere data is the user's"
     toy.provide(str(root), "voc")
     assert made == [str(root)] and not (root / "cocostuff").exists()
     toy.provide(root, "cocostuff")
