@@ -28,16 +28,10 @@ def eq2(a, b, c, bandwidths=BANDWIDTHS, count=None) -> float:
     b = b.tolist()
     q = count or len(a)
     p = len(b)
-    total = 0.0
-    for i in range(len(a)):
-        for other in range(len(a)):
-            total += c[i] * c[other] * k(a[i], a[other], bandwidths) / q**2
-        for j in range(p):
-            total -= 2 * c[i] * k(a[i], b[j], bandwidths) / (q * p)
-    for j in range(p):
-        for other in range(p):
-            total += k(b[j], b[other], bandwidths) / p**2
-    return total
+    aa = sum(x * y * k(s, t, bandwidths) for x, s in zip(c, a) for y, t in zip(c, a))
+    ab = sum(x * k(s, t, bandwidths) for x, s in zip(c, a) for t in b)
+    bb = sum(k(s, t, bandwidths) for s in b for t in b)
+    return aa / q**2 - 2 * ab / (q * p) + bb / p**2
 
 
 def draw(q: int = 5, p: int = 7, dim: int = 3, seed: int = 0, scale: float = 2.0):

@@ -60,15 +60,14 @@ def test_one_unseen_pixel_is_enough_to_leave_an_image_out(pixel, allowed):
         stage1.images_without(presence, SPLIT)
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 @pytest.mark.parametrize("steps", [1, 2, 60])
-def test_schedules_of_any_length_fall_to_nearly_nothing(optimiser, steps):
-    s = tiny(stage1_optimiser=optimiser, stage1_lr=0.1)
-    step, schedule = stage1.optimisation(build(s, 21), s, steps)
+def test_a_cycle_of_any_length_falls_to_nearly_nothing(steps):
+    s = tiny(stage1_optimiser="adamw", stage1_lr=0.1)
+    optimiser, schedule = stage1.optimisation(build(s, 21), s, steps)
     rates = []
     for _ in range(steps):
-        rates.append(step.param_groups[0]["lr"])
-        step.step()
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
         schedule.step()
     assert all(0 < rate <= 0.1 for rate in rates)
     assert steps < 3 or rates[-1] < 0.1 * max(rates)
@@ -483,12 +482,6 @@ def test_a_broken_stage_2_goes_on_to_the_same_bits(together, tmp_path, same, sto
         assert same(state(t.head), state(again.trainers[name].head))
         schedules = [part.schedule.get_last_lr() for part in (t, again.trainers[name])]
         assert schedules[0] == schedules[1]
-
-
-def test_methods_that_share_batches_agree_on_what_these_hold():
-    apart = {"zs3net": trainer("zs3net"), "ours": trainer("ours", fit_mixed=True)}
-    with pytest.raises(ValueError, match="must agree on .*fit_mixed"):
-        Stage2(apart, mixed())
 
 
 def test_a_classifier_that_starts_from_uniform_numbers(same):
