@@ -484,6 +484,21 @@ def test_a_broken_stage_2_goes_on_to_the_same_bits(together, tmp_path, same, sto
         assert schedules[0] == schedules[1]
 
 
+def test_a_training_of_another_key_is_not_gone_on_with(tmp_path):
+    Checkpoint(tmp_path / "t.pt", "key").save({"epochs": 1})
+    assert Checkpoint(tmp_path / "t.pt", "other").load() is None
+    assert Checkpoint(tmp_path / "t.pt", "key").load()["epochs"] == 1
+    (tmp_path / "t.pt").write_bytes((tmp_path / "t.pt").read_bytes()[:99])
+    with pytest.warns(UserWarning, match="t.pt is damaged and is not used"):
+        assert Checkpoint(tmp_path / "t.pt", "key").load() is None
+
+
+def test_methods_that_share_batches_agree_on_what_these_hold():
+    apart = {"zs3net": trainer("zs3net"), "ours": trainer("ours", fit_mixed=True)}
+    with pytest.raises(ValueError, match="must agree on .*fit_mixed"):
+        Stage2(apart, mixed())
+
+
 def test_a_classifier_that_starts_from_uniform_numbers(same):
     small, uniform = (trainer("zs3net", classifier_init=name) for name in ("small", "uniform"))
     assert small.head.classifier.weight.abs().max() <= 1 / 4  # 1 / sqrt(16)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zs3lib import Settings, open_run, storage
+from zs3lib import Settings, ZS3Error, open_run, storage
 from zs3lib.data.segmentation import SegmentationData
 from zs3lib.method import features, stage1
 from zs3lib.method.metrics import scores
@@ -152,6 +152,8 @@ def test_a_record_says_all_that_a_row_needs(finished, record):
 
 def test_saving_drops_what_only_training_needs(opened):
     run = opened(methods="zs3net")
+    with pytest.raises(ZS3Error, match="no results for zs3net yet: run the cells above first"):
+        run.record()
     weights_of(run)
     run.evaluate()
     path = run.save()

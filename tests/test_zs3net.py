@@ -235,6 +235,8 @@ def test_imagenet_weights_go_into_their_backbone(name, tmp_path):
     assert zs3net.load_pretrained(network, s) == "imagenet"
     theirs = {value.double().sum().item() for value in net.state_dict().values()}
     assert {v.double().sum().item() for v in network.backbone.state_dict().values()} <= theirs
+    with pytest.raises(ZS3Error, match=f"{name}.pth.tar does not fit the small backbone"):
+        zs3net.load_pretrained(build(tiny(), 21), tiny(weights=str(path)))
 
 
 def test_a_network_of_ours_loads_without_its_classifier(tmp_path, same):
