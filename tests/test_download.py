@@ -152,6 +152,15 @@ def test_a_damaged_archive_is_told_and_leaves_no_half_file(tmp_path, make, name)
             assert file.read_bytes() == files[file.name]
 
 
+@pytest.mark.parametrize("make, name", PACKERS)
+def test_files_that_are_there_stay_and_only_wanted_ones_come(tmp_path, make, name):
+    (tmp_path / "a").write_bytes(b"mine")
+    path = make(tmp_path / name, {"a": b"theirs", "./sub/b": b"new", "c": b"unwanted"})
+    download.unpack(path, tmp_path, "a|sub/b", r"\g<0>")
+    assert (tmp_path / "a").read_bytes() == b"mine" and not (tmp_path / "c").exists()
+    assert (tmp_path / "sub" / "b").read_bytes() == b"new"
+
+
 def packed(make, source: Path, pattern: str, prefix="") -> bytes:
     """An archive of files of a folder, under their names below it."""
     paths = [path for path in source.glob(pattern) if path.is_file()]
@@ -174,7 +183,7 @@ def published(world, tmp_path_factory) -> dict[str, bytes]:
         "VOCtrainval_03-May-2010.tar": packed(archive, place, "VOCdevkit/VOC2010/**/*"),
         "benchmark.tgz": packed(archive, place, "dataset/*/*", "benchmark_RELEASE/"),
         "train_noval.txt": (place / "dataset" / "train_noval.txt").read_bytes(),
-        "trainval.tar.gz": packed(archive, place / "context", "trainval/*", "./"),
+        "trainval.tar.gz": packed(archive, place / "context", "trainval/*"),
         "stuffthingmaps_trainval2017.zip": packed(zipped, coco / "annotations", "*/*.png"),
         "train2017.zip": packed(zipped, coco / "images", "train2017/*.jpg"),
         "val2017.zip": packed(zipped, coco / "images", "val2017/*.jpg"),

@@ -227,16 +227,20 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, legacy):
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_imagenet_weights_go_into_their_backbone(name, tmp_path):
-    net = getattr(models, name)(weights=None)
+    state = getattr(models, name)(weights=None).state_dict()
     path = tmp_path / f"{name}.pth.tar"  # as ZS3Net wraps them
-    torch.save({"state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, path)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
     s = tiny(backbone=name, weights=str(path))
     network = build(s, 21)
     assert zs3net.load_pretrained(network, s) == "imagenet"
-    theirs = {value.double().sum().item() for value in net.state_dict().values()}
+    theirs = {value.double().sum().item() for value in state.values()}
     assert {v.double().sum().item() for v in network.backbone.state_dict().values()} <= theirs
     with pytest.raises(ZS3Error, match=f"{name}.pth.tar does not fit the small backbone"):
         zs3net.load_pretrained(build(tiny(), 21), tiny(weights=str(path)))
+    state.popitem(last=False)
+    torch.save(state, path)
+    with pytest.raises(ZS3Error, match=f"does not fit the {name} backbone: .*[Mm]issing"):
+        zs3net.load_pretrained(network, s)
 
 
 def test_a_network_of_ours_loads_without_its_classifier(tmp_path, same):
