@@ -60,6 +60,7 @@ def test_coco_stuffs_split_has_156_seen_and_15_unseen_classes():
         ({"dataset": "context", "unseen_list": "15-5"}, "choose one of paper, zs3net"),
         ({"dataset": "cocostuff", "unseen_list": "paper"}, "choose one of 156-15"),
         ({"dataset": "cocostuff", "background": False}, "background is False, but no class of"),
+        ({"background": "some"}, "background is 'some': it must be true or false"),
         ({"background": True, "options": {"background": False}}, "options hold 'background'"),
     ],
 )

@@ -237,10 +237,12 @@ def test_imagenet_weights_go_into_their_backbone(name, tmp_path):
     assert {v.double().sum().item() for v in network.backbone.state_dict().values()} <= theirs
     with pytest.raises(ZS3Error, match=f"{name}.pth.tar does not fit the small backbone"):
         zs3net.load_pretrained(build(tiny(), 21), tiny(weights=str(path)))
-    state.popitem(last=False)
-    torch.save(state, path)
-    with pytest.raises(ZS3Error, match=f"does not fit the {name} backbone: .*[Mm]issing"):
-        zs3net.load_pretrained(network, s)
+    first, value = state.popitem(last=False)
+    spoiled = {f"{first} holds values that are not finite": state | {first: value * float("nan")}}
+    for says, content in (spoiled | {"Missing key": state}).items():
+        torch.save(content, path)
+        with pytest.raises(ZS3Error, match=f"does not fit the {name} backbone: .*{says}"):
+            zs3net.load_pretrained(network, s)
 
 
 def test_a_network_of_ours_loads_without_its_classifier(tmp_path, same):
