@@ -154,6 +154,8 @@ def test_saving_drops_what_only_training_needs(opened):
     run = opened(methods="zs3net")
     with pytest.raises(ZS3Error, match="no results for zs3net yet: run the cells above first"):
         run.record()
+    with pytest.raises(ZS3Error, match="train_backbone.. first"):
+        run.train_heads()
     weights_of(run)
     run.evaluate()
     path = run.save()
