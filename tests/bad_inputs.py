@@ -219,32 +219,32 @@ DATA: dict[str, tuple[str, How, str]] = {
 
 # As papermill's -p hands them over: name, value, what the line says.
 PARAMETERS: list[tuple[str, str, str]] = [
-    ("k", "0", "k is 0"),
-    ("k", "11", "k is 11"),
-    ("k", "six", "k is 'six'"),
-    ("k", "2.5", "k is 2.5"),
-    ("k", "True", "k is True"),
-    ("dataset", "coco", "dataset 'coco'"),
+    ("k", "0", "k is 0: K must be a whole number from 1 to 10"),
+    ("k", "11", "k is 11: K must be"),
+    ("k", "six", "k is 'six': K must be"),
+    ("k", "2.5", "k is 2.5: K must be"),
+    ("k", "True", "k is True: K must be"),
+    ("dataset", "coco", "unknown dataset 'coco': choose one of voc, context"),
     ("methods", "ours,ours", "methods lists ours twice"),
-    ("profile", "../x", "profile '../x'"),
-    ("seed", "-1", "seed is -1"),
-    ("methods", "zs4net", "method 'zs4net'"),
+    ("profile", "../x", "unknown profile '../x': choose one of toy, lite, paper"),
+    ("seed", "-1", "seed is -1: it must be from 0 to"),
+    ("methods", "zs4net", "unknown method 'zs4net': choose from no_generator, zs3net, ours"),
     ("methods", "graph_context", "graph_context is for context"),
     ("options", '{"self_training": true, "protocol": "strict"}', "protocol strict"),
     ("device", "tpu", "'tpu'"),
     ("device", "cuda:99", "'cuda:99'"),
-    ("tau", "1.5", "tau is 1.5"),
-    ("tau", "high", "tau is 'high'"),
-    ("tau", "True", "tau is True"),
-    ("tau", "nan", "tau is nan"),
-    ("gamma", "-1", "gamma is -1"),
+    ("tau", "1.5", "tau is 1.5: it must be from 0 to 1"),
+    ("tau", "high", "tau is 'high': it must be a number"),
+    ("tau", "True", "tau is True: it must be a number"),
+    ("tau", "nan", "tau is nan: it must be from 0 to 1"),
+    ("gamma", "-1", "gamma is -1: it must be from 0 to 1000"),
     ("gamma", "1/40", "gamma is '1/40'"),
-    ("stage1_epochs", "0", "stage1_epochs is 0"),
-    ("stage2_epochs", "0.5", "stage2_epochs is 0.5"),
+    ("stage1_epochs", "0", "stage1_epochs is 0: it must be from 1 to 10000"),
+    ("stage2_epochs", "0.5", "stage2_epochs is 0.5: it must be a whole number"),
     ("stage2_epochs", "[3]", "stage2_epochs is '[3]'"),
-    ("warmup_epochs", "9", "warmup_epochs is 9"),
-    ("protocol", "loose", "protocol is 'loose'"),
-    ("options", "fast", "options is 'fast'"),
+    ("warmup_epochs", "9", "warmup_epochs is 9: it must be from 0 to 2"),
+    ("protocol", "loose", "protocol is 'loose': it must be 'paper' or 'strict'"),
+    ("options", "fast", "options is 'fast': it must be a dictionary of settings by name"),
     ("options", '{"batch_size": 1}', "batch_size is 1"),
     ("options", '{"batch_size": "large"}', "batch_size is 'large'"),
     ("options", '{"batchsize": 8}', "unknown setting 'batchsize': did you mean batch_size"),
@@ -262,16 +262,14 @@ NUMBERS = [  # (notebook, name, type) of all that take one
 # ---- a finished run's folder, toy/voc-k10-s0 ----------------------------------------------------
 
 
-def edited(**values) -> How:
-    """The record with other values at its top."""
-    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | values))
+def edited(seal: bool = False, **values) -> How:
+    """The record with other values at its top; sealed as if a version of zs3lib had written it."""
 
+    def damage(path: Path) -> None:
+        record = json.loads(path.read_text()) | values
+        path.write_text(json.dumps(storage.sealed(record) if seal else record))
 
-def older(path: Path) -> None:
-    """The record as a version of zs3lib with other settings would have written it."""
-    record = json.loads(path.read_text())
-    record["settings"] |= {"tau": 7, "depth": 101}
-    path.write_text(json.dumps(storage.sealed(record)))
+    return damage
 
 
 def another(path: Path) -> None:
@@ -284,40 +282,34 @@ def another(path: Path) -> None:
     (second / path.name).write_text(json.dumps(storage.sealed(record)))
 
 
-def reheaded(change: Callable[[dict], object]) -> How:
-    def damage(path: Path) -> None:
-        saved = storage.load_weights(path)
-        change(saved)
-        torch.save(saved, path)
-
-    return damage
-
-
 def renamed(folder: Path) -> None:
     folder.rename(folder.with_name("voc-k8-s0"))
 
 
-def other_words(saved: dict) -> None:
+def other_words(saved: dict) -> dict:
     saved["heads"]["ours"]["words"] = torch.zeros(60, 300)
+    return saved
 
 
 RECORD = "metrics.json"
 HEAD = "heads.pt"
 BACKBONES = "../backbones"
+OLDER = edited(True, settings={"tau": 7, "depth": 101})
 # What tables and what open_run say.
 RECORDS: dict[str, tuple[str, How, str]] = {
-    "record edited": (RECORD, edited(wall_s=0), RECORD),
+    "record edited": (RECORD, edited(wall_s=0), "metrics.json: its content was changed"),
+    "record of an unknown dataset": (RECORD, edited(True, dataset="coco"), "dataset 'coco' is"),
     "record of another version": (RECORD, edited(schema=1), "schema is 1"),
     "record cut off": (RECORD, half, RECORD),
     "record of another run": (".", renamed, "voc-k8-s0/metrics"),
     "runs of two settings": (RECORD, another, "unseen_weight is 7.0 in one and 5.0 in the other"),
 }
 HEADS: dict[str, tuple[str, How, str]] = {
-    "record of other settings": (RECORD, older, "(tau is 7: it must be from 0 to 1; depth is 101"),
+    "record of other settings": (RECORD, OLDER, "(tau is 7: it must be from 0 to 1; depth is 101"),
     "heads cut off": (HEAD, half, HEAD),
-    "heads of other words": (HEAD, reheaded(other_words), HEAD),
-    "heads that name a file elsewhere": (HEAD, reheaded(lambda s: s.update(backbone="../x")), HEAD),
-    "heads of another run": (HEAD, reheaded(lambda s: s.update(key="other")), HEAD),
+    "heads of other words": (HEAD, tensors(other_words), HEAD),
+    "heads that name a file elsewhere": (HEAD, tensors(lambda s: s | {"backbone": "../x"}), HEAD),
+    "heads of another run": (HEAD, tensors(lambda s: s | {"key": "other"}), HEAD),
     "no heads": (HEAD, None, "voc-k10-s0"),
     "backbone cut off": (BACKBONES, lambda p: half(next(p.glob("*/backbone.pt"))), "backbone.pt"),
     "no backbone": (BACKBONES, None, "backbone.pt"),

@@ -23,9 +23,10 @@ from zs3lib.data import augment
 from zs3lib.results import tables
 from zs3lib.runs import notebooks
 from zs3lib.runs.notebooks import typed
-from zs3lib.storage import Checkpoint
 
 ROOT = Path(__file__).parents[1]
+TRAINING = str(ROOT / "notebooks" / "train.ipynb")
+RUN = "runs/toy/voc-k2-s0"
 
 
 def one_line(call) -> str:
@@ -66,11 +67,6 @@ def test_gets_one_line_data(case, world, weights, settings, tmp_path):
     assert not hasattr(zs3lib, "code_ran")
 
 
-def test_gets_one_line_weights_for_other_rates(settings, tmp_path):
-    given = settings(aspp_rates=(6, 12))
-    assert "toy.pt" in one_line(lambda: Run(given, runs_root=tmp_path))
-
-
 def test_gets_one_line_in_stage_1(world, settings, tmp_path):
     """A damaged picture; and a single one, of which batch norm has no variance."""
     shutil.copytree(world, tmp_path / "world")
@@ -92,9 +88,8 @@ def test_gets_one_line_in_stage_1(world, settings, tmp_path):
 
 
 @pytest.mark.parametrize("name, value, says", PARAMETERS)
-def test_gets_one_line_parameters(name, value, says, settings, tmp_path):
+def test_gets_one_line_parameters(name, value, says, places, tmp_path):
     given = notebooks.parameters_of(p=[(name, value)])
-    places = settings().model_dump(include={"data_root", "weights", "word_vectors"})
     roots = {"runs_root": tmp_path / "runs", "cache_root": tmp_path / "cache"}
     make = partial(Settings.make, **({"stage2_epochs": 2, "warmup_epochs": 1} | places | given))
     assert says in one_line(lambda: Run(make(), **roots))
@@ -152,29 +147,12 @@ def test_gets_one_line_records(case, trained, tmp_path):
     assert not (tmp_path / "tables").exists()
 
 
-def test_gets_one_line_too_early(settings, tmp_path):
-    run = Run(settings(), runs_root=tmp_path)
-    assert all(name in one_line(run.record) for name in run.settings.methods)
-    assert not run.folder.exists()
-    assert "heads.pt" in one_line(lambda: load_heads(tmp_path / "voc-k2-s0", settings(), 21))
-
-
 @pytest.mark.parametrize("noise", ["gaussian", "uniform"])
 def test_loaded_generators_draw_the_noise_that_they_were_trained_with(noise, trained, settings):
     _, heads = load_heads(trained / "runs/toy/voc-k10-s0", settings(k=10, noise=noise), 21)
     drawn = heads["ours"].generator.sample_noise(1000)
     assert (drawn.min() < 0) == (noise == "gaussian")
     assert heads["no_generator"].generator.noise == noise
-
-
-def test_a_damaged_training_state_is_told_and_not_used(tmp_path):
-    state = Checkpoint(tmp_path / "training.pt", "key")
-    assert state.load() is None
-    state.path.write_bytes(b"PK\x03\x04 not a checkpoint")
-    with pytest.warns(UserWarning, match="training.pt is damaged"):
-        assert state.load() is None
-    state.save({"epoch": 1})
-    assert state.load()["epoch"] == 1 and Checkpoint(state.path, "other").load() is None
 
 
 # ---- disks and folders --------------------------------------------------------------------------
@@ -189,20 +167,6 @@ def file_size_limit(size: int):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@contextmanager
-def small_disk(folder: Path):
-    """A file system of 256 KB in memory; skips where mounting is not allowed."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]
-    done = subprocess.run(mount, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @contextmanager
@@ -228,35 +192,28 @@ def full_at(size: int):
     return lambda folder: file_size_limit(size)
 
 
-PLACES = {  # which root, what is done to it, which step, what the line names
-    "disk full in stage 1": ("runs", full_at(1 << 18), "stage 1", "cannot be written"),
-    "disk full in the cache": ("cache", full_at(1 << 14), "stage 2", "cannot be written"),
+STEPS = ("train_backbone", "train_heads", "evaluate", "save")
+PLACES = {  # which root, what is done to it, before which step, what the line names
+    "disk full in stage 1": ("runs", full_at(1 << 18), "train_backbone", "cannot be written"),
+    "disk full in the cache": ("cache", full_at(1 << 14), "train_heads", "cannot be written"),
     "disk full at the record": ("runs", full_at(1 << 10), "save", "heads.pt cannot be written"),
-    "a small disk for runs": ("runs", small_disk, "stage 1", "No space left"),
-    "a small disk for the cache": ("cache", small_disk, "stage 2", "No space left"),
-    "a file for runs_root": ("runs", a_file, "stage 1", "/runs/toy"),
-    "a file for cache_root": ("cache", a_file, "stage 2", "/cache"),
-    "runs_root read-only": ("runs", forbidden, "stage 1", "/runs/toy"),
-    "cache_root read-only": ("cache", forbidden, "stage 2", "/cache"),
+    "a file for runs_root": ("runs", a_file, "train_backbone", "/runs/toy"),
+    "a file for cache_root": ("cache", a_file, "train_heads", "/cache"),
+    "runs_root read-only": ("runs", forbidden, "train_backbone", "/runs/toy"),
+    "cache_root read-only": ("cache", forbidden, "train_heads", "/cache"),
 }
-CHANGES = {"stage 1": {"stage1_lr": 1e-4}, "stage 2": {"views": 2}, "save": {}}
 
 
 @pytest.mark.parametrize("case", PLACES)
 def test_gets_one_line_places(case, trained, settings, tmp_path):
     name, spoiled, step, says = PLACES[case]
-    saving = step == "save"
-    with nullcontext() if saving else spoiled(tmp_path / name):
-        roots = {f"{x}_root": tmp_path / x if x == name else trained / x for x in ("runs", "cache")}
-        run = Run(settings(k=10, stage2_epochs=1, **CHANGES[step]), **roots)
-        if step != "stage 1":
-            run.train_backbone()
-        if saving:
-            run.train_heads()
-            run.evaluate()
-        call = {"stage 1": run.train_backbone, "stage 2": run.train_heads, "save": run.save}[step]
-        with spoiled(tmp_path / name) if saving else nullcontext():
-            assert says in one_line(call)
+    roots = {f"{x}_root": tmp_path / x if x == name else trained / x for x in ("runs", "cache")}
+    changes = {"train_backbone": {"stage1_lr": 1e-4}, "train_heads": {"views": 2}}.get(step, {})
+    run = Run(settings(k=10, stage2_epochs=1, **changes), **roots)
+    for before in STEPS[: STEPS.index(step)]:
+        getattr(run, before)()
+    with spoiled(tmp_path / name):
+        assert says in one_line(getattr(run, step))
         assert not half_written(tmp_path / name)
 
 
@@ -275,7 +232,7 @@ def test_no_more_workers_than_shared_memory_has_room_for(megabytes, fit, monkeyp
 # ---- the same through every front door ----------------------------------------------------------
 
 
-def through(door: str, notebook: Path, folder: Path, *words: str) -> tuple[list[str], str]:
+def through(door: str, notebook: Path | str, folder: Path, *words: str) -> tuple[list[str], str]:
     """Run a notebook through papermill or zs3lib: what is shown, and the error in what it left."""
     command = [sys.executable, "-m", *door.split(), notebook, "out.ipynb", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -289,7 +246,7 @@ def through(door: str, notebook: Path, folder: Path, *words: str) -> tuple[list[
 
 @pytest.mark.parametrize("door", ["papermill", "zs3lib run"])
 def test_gets_one_line_at_the_command_line(door, tmp_path):
-    shown, left = through(door, ROOT / "notebooks/train.ipynb", tmp_path, "-p", "k", "0")
+    shown, left = through(door, TRAINING, tmp_path, "-p", "k", "0")
     assert "ZS3Error: k is 0: K must be a whole number" in shown[-1]
     assert door == "papermill" or len(shown) == 1
     assert left == "ZS3Error: " + shown[-1].partition("ZS3Error: ")[2]
@@ -309,33 +266,20 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback(door, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, says",
+    "what, words, says",
     [
-        (["-p", "tua", "7"], "train.ipynb has no parameter 'tua': it has profile, dataset"),
-        (["-y", "options: ["], "-y 'options: [' is not 'name: value' in YAML"),
-        (["-y", "tau"], "-y 'tau' is not 'name: value' in YAML"),
-        (["-f", "nothing.yml"], "nothing.yml cannot be read (No such file"),
+        (RUN, ["-p", "tua", "7"], "train.ipynb has no parameter 'tua': it has profile, dataset"),
+        (TRAINING, ["-y", "options: ["], "-y 'options: [' is not 'name: value' in YAML"),
+        (RUN, ["-y", "tau"], "-y 'tau' is not 'name: value' in YAML"),
+        (TRAINING, ["-f", "nothing.yml"], "nothing.yml cannot be read (No such file"),
+        (RUN, ["-p", "k", "6"], "k is in the run's name already"),
+        ("runs/toy/voc-k2", [], "runs/toy/voc-k2 is no run: write runs/<profile>/<dataset>-k<K>"),
+        ("nothing.ipynb", [], "nothing.ipynb is no notebook"),
     ],
 )
-def test_gets_one_line_before_a_kernel_starts(words, says, tmp_path, monkeypatch, capsys):
+def test_gets_one_line_before_a_kernel_starts(what, words, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for what in (["runs/toy/voc-k2-s0"], [str(ROOT / "notebooks/train.ipynb"), "out.ipynb"]):
-        assert main(["run", *what, *words]) == 1
-        shown = capsys.readouterr()
-        assert shown.err.startswith(f"error: {says}") and shown.out == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "what, says",
-    [
-        ("runs/toy/voc-k2", "runs/toy/voc-k2 is no run: write runs/<profile>/<dataset>-k<K>"),
-        ("nothing.ipynb", "nothing.ipynb is no notebook"),
-        ("runs/toy/voc-k2-s0 -p k 6", "k is in the run's name already"),
-    ],
-)
-def test_gets_one_line_what_is_no_run(what, says, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["run", *what.split()]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {says}")
+    assert main(["run", what, *words]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {says}") and shown.out == ""
     assert list(tmp_path.iterdir()) == []

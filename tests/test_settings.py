@@ -23,37 +23,25 @@ TAU_GAMMA = {
 # ---- classes ------------------------------------------------------------------------------------
 
 
-def test_class_lists():
-    assert len(VOC_CLASSES) == 21 and len(CONTEXT_CLASSES) == 60
+@pytest.mark.parametrize("dataset, count", [("voc", 21), ("context", 60)])
+def test_a_split_takes_the_first_k_with_the_papers_tau_and_gamma(dataset, count):
     assert CONTEXT_CLASSES[:21] == VOC_CLASSES
-
-
-@pytest.mark.parametrize("dataset", TAU_GAMMA)
-@pytest.mark.parametrize("k", range(1, 11))
-def test_a_split_takes_the_first_k_and_keeps_background_seen(dataset, k):
-    parts = split(dataset, k)
-    assert list(parts.unseen_names) == UNSEEN[:k]
-    assert sorted(parts.seen + parts.unseen) == list(range(len(parts.names))) and 0 in parts.seen
+    expected = dict(zip(PAPER_KS, TAU_GAMMA[dataset]))
+    for k in range(1, 11):
+        parts = split(dataset, k)
+        assert list(parts.unseen_names) == UNSEEN[:k] and 0 in parts.seen
+        assert sorted(parts.seen + parts.unseen) == list(range(count))
+        s = Settings.make(profile="paper", dataset=dataset, k=k)
+        assert (s.tau, s.gamma) == expected[k + k % 2]  # of the next larger K of the paper
 
 
 def test_contexts_unseen_classes_by_zs3nets_list():
-    theirs = split("context", 10, "zs3net").unseen_names
-    assert theirs == tuple(
-        "cow motorbike sofa cat boat fence bird tvmonitor aeroplane keyboard".split()
-    )
-    assert split("context", 2, "zs3net").unseen == split("context", 2).unseen
+    theirs = "cow motorbike sofa cat boat fence bird tvmonitor aeroplane keyboard".split()
+    assert list(split("context", 10, "zs3net").unseen_names) == theirs
     s = Settings.make(dataset="context", k=4, unseen_list="zs3net")
     assert s.run_name == "context-k4-s0-zs3net" and s.tau == tau_gamma("context", 4)[0]
     with pytest.raises(ZS3Error, match="unknown unseen_list 'zs3net' of voc: choose one of paper"):
         Settings.make(dataset="voc", unseen_list="zs3net")
-
-
-@pytest.mark.parametrize("dataset", TAU_GAMMA)
-def test_tau_and_gamma_are_the_papers_and_those_of_the_next_larger_k(dataset):
-    expected = dict(zip(PAPER_KS, TAU_GAMMA[dataset]))
-    for k in range(1, 11):
-        s = Settings.make(profile="paper", dataset=dataset, k=k)
-        assert (s.tau, s.gamma) == tau_gamma(dataset, k) == expected[k + k % 2]
 
 
 def test_published_numbers_are_shipped_unchanged():
@@ -64,20 +52,13 @@ def test_published_numbers_are_shipped_unchanged():
     assert shipped.read_bytes() == original.read_bytes()
 
 
-def test_a_home_folder_is_found_where_no_shell_has_put_it_in(monkeypatch):
-    monkeypatch.setenv("HOME", "/somewhere/else")
-    s = Settings.make(data_root="~/pascal")
-    assert s.data_root == "/somewhere/else/pascal"
-
-
 # ---- what is accepted ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("dataset", TAU_GAMMA)
-def test_every_profile_and_k_survives_a_record(profile, dataset):
-    for k in (1, 10):
-        s = Settings.make(profile=profile, dataset=dataset, k=k)
+def test_every_profile_survives_a_record(profile):
+    for dataset in TAU_GAMMA:
+        s = Settings.make(profile=profile, dataset=dataset)
         assert Settings(**json.loads(json.dumps(s.as_dict()))) == s
 
 
@@ -86,16 +67,13 @@ def test_every_profile_and_k_survives_a_record(profile, dataset):
     [
         ("k", (6, "6", 6.0, "6.0"), 6),
         ("stage2_epochs", (6, "6", 6.0, "6.0"), 6),
-        ("tau", (0.5, "0.5", ".5"), 0.5),
-        ("tau", (1, "1", 1.0), 1.0),
+        ("tau", (1, "1", 1.0, "1."), 1.0),
         ("amp", (False, "false", "False", 0, "0"), False),
-        ("methods", ("ours", ["ours"], '["ours"]'), ("ours",)),
         ("methods", ("zs3net,ours", "zs3net, ours", '["zs3net", "ours"]'), ("zs3net", "ours")),
         ("aspp_rates", ("1,2,3", "1, 2, 3", "[1, 2, 3]", [1, 2, 3], (1, 2, 3)), (1, 2, 3)),
         ("aspp_rates", (3, "3", 3.0, [3.0]), (3,)),
         ("weights", (2024, "2024"), "2024"),  # a path that looks like a number
         ("word_vectors", ("word2vec-google-news-300",), "word2vec-google-news-300"),  # no path
-        ("device", ("cpu",), "cpu"),
     ],
 )
 def test_what_papermill_hands_over_becomes_the_settings_type(name, given, meant):
@@ -104,14 +82,14 @@ def test_what_papermill_hands_over_becomes_the_settings_type(name, given, meant)
         assert found == meant and type(found) is type(meant)
 
 
-def test_relative_paths_become_absolute_for_whoever_reads_the_record_elsewhere(
-    tmp_path, monkeypatch
-):
+def test_paths_become_absolute_for_whoever_reads_the_record_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "20130110").write_text("")
     s = Settings.make(data_root=2012, weights="20130110", word_vectors=20130110)
     assert s.data_root == str(tmp_path / "2012")
     assert s.weights == s.word_vectors == str(tmp_path / "20130110")
+    monkeypatch.setenv("HOME", "/somewhere/else")  # which no shell has put in
+    assert Settings.make(data_root="~/pascal").data_root == "/somewhere/else/pascal"
 
 
 def test_what_is_left_empty_keeps_the_profiles_value():
@@ -121,16 +99,8 @@ def test_what_is_left_empty_keeps_the_profiles_value():
 
 @pytest.mark.parametrize("options", [{"tau": 0.5, "seed": 3}, '{"tau": 0.5, "seed": 3}'])
 def test_options_are_settings_by_name(options):
-    s = Settings.make(tau=0.9, options=options)
-    assert (s.tau, s.seed, s.run_name) == (0.5, 3, "voc-k10-s3")
-
-
-def test_a_run_is_named_by_what_it_is():
-    names = [
-        Settings.make(dataset="context", k=2, **changes).run_name
-        for changes in ({}, {"protocol": "strict"}, {"holdout": 0.2})
-    ]
-    assert names == ["context-k2-s0", "context-k2-s0-strict", "context-k2-s0-holdout"]
+    s = Settings.make(tau=0.9, holdout=0.2, options=options)
+    assert (s.tau, s.seed, s.run_name) == (0.5, 3, "voc-k10-s3-holdout")
 
 
 def test_a_key_changes_with_its_settings_alone():
@@ -143,47 +113,23 @@ def test_a_key_changes_with_its_settings_alone():
 # ---- what is refused ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # what papermill's -p may hand over is in bad_inputs.py
     "changes, says",
     [
-        ({"profile": "huge"}, "unknown profile 'huge': choose one of toy, lite, paper"),
-        ({"dataset": "coco"}, "unknown dataset 'coco': choose one of voc, context"),
         ({"dataset": ["voc"]}, "unknown dataset"),
-        ({"k": 0}, "k is 0: K must be a whole number from 1 to 10"),
-        ({"k": 11}, "k is 11: K must be"),
-        ({"k": "six"}, "k is 'six': K must be"),
-        ({"k": 6.5}, "k is 6.5: K must be"),
-        ({"k": True}, "k is True: K must be"),
-        ({"stage2_epochs": 6.5}, "stage2_epochs is 6.5: it must be a whole number"),
-        ({"stage2_epochs": "six"}, "stage2_epochs is 'six': it must be a whole number"),
-        ({"stage2_epochs": True}, "stage2_epochs is True: it must be a number"),
-        ({"stage2_epochs": 0}, "stage2_epochs is 0: it must be from 1 to 10000"),
         ({"stage2_epochs": float("inf")}, "stage2_epochs is inf: it must be a finite number"),
-        ({"tau": 7.0}, "tau is 7.0: it must be from 0 to 1"),
-        ({"tau": "7"}, "tau is '7': it must be from 0 to 1"),
-        ({"tau": float("nan")}, "tau is nan: it must be from 0 to 1"),
-        ({"tau": "high"}, "tau is 'high': it must be a number"),
-        ({"tau": True}, "tau is True: it must be a number"),
-        ({"gamma": -1}, "gamma is -1: it must be from 0 to 1000"),
-        ({"seed": -1}, "seed is -1: it must be from 0 to"),
-        ({"warmup_epochs": 99}, "warmup_epochs is 99: it must be from 0 to 4"),
         ({"scale_min": 2, "scale_max": 1}, "scale_max is 1.0: it must be from 2.0 to 10"),
         ({"cell_stride": 2, "loss_at": "image"}, "cell_stride is 2: a loss at the image's"),
         ({"amp": "maybe"}, "amp is 'maybe': it must be true or false"),
-        ({"noise": "pink"}, "noise is 'pink': it must be 'gaussian' or 'uniform'"),
-        ({"backbone": "vgg"}, "backbone is 'vgg': it must be 'small'"),
         ({"aspp_rates": "a,2"}, "aspp_rates is 'a': it must be a whole number"),
         ({"aspp_rates": "[1,"}, "aspp_rates is '[1,': it must be comma-separated values"),
         ({"aspp_rates": [True]}, "aspp_rates is True: it must be a number"),
         ({"aspp_rates": "0,2"}, "aspp_rates is (0, 2): it must be whole numbers from 1 on"),
         ({"multi_grid": []}, "multi_grid is (): it must be whole numbers from 1 on"),
-        ({"methods": "zs4net"}, "unknown method 'zs4net': choose from no_generator, zs3net, ours"),
         ({"methods": []}, "no method given: choose from"),
         ({"methods": 5}, "methods is 5"),
         ({"colour": 1}, "unknown setting 'colour': zs3lib/settings.py has them all"),
-        ({"options": {"colour": 1}}, "unknown setting 'colour'"),
         ({"options": {"k": 3}}, "options hold 'k': give it as a parameter of its own"),
-        ({"options": "tau"}, "options is 'tau': it must be a dictionary of settings by name"),
         ({"options": 5}, "options is 5: it must be a dictionary"),
         ({"options": "[1]"}, "options is [1]: it must be a dictionary"),
     ],
