@@ -84,17 +84,6 @@ def test_records_are_read_sorted_and_chosen(tmp_path, chosen, names):
     assert [records.name(r) for r in found] == [f"toy/{name}" for name in names.split()]
 
 
-@pytest.mark.parametrize("lost, dataset", [("checksum", "voc"), ("", "coco")])
-def test_a_record_of_another_making_is_named(tmp_path, lost, dataset):
-    save(tmp_path, record(dataset))
-    (file,) = tmp_path.rglob("metrics.json")
-    content = json.loads(file.read_text())
-    content.pop(lost, None)
-    file.write_text(json.dumps(content))
-    with pytest.raises(ZS3Error, match=f"^{file}: its (content was changed|dataset 'coco' is)"):
-        records.read_records(tmp_path, "toy")
-
-
 def test_runs_that_do_not_belong_together_share_no_table():
     settings = Settings.make(profile="toy", k=10).as_dict()
     assert not {"stage1_epochs", "holdout", "protocol"} & records.FREE
@@ -111,14 +100,11 @@ def test_runs_that_do_not_belong_together_share_no_table():
             records.check_same_settings([first, first | changes])
 
 
-def test_words_as_make_and_papermill_hand_them_over():
-    for given, found in {"voc": ["voc"], "": None, None: None}.items():
-        assert records.listed(given) == found
+def test_names_as_make_and_papermill_hand_them_over():
+    assert records.listed("voc") == ["voc"] and records.listed("") is records.listed(None) is None
     assert records.listed(["voc", "context"]) == records.listed("voc context") == ["voc", "context"]
     with pytest.raises(ZS3Error, match="unknown dataset 'coco': choose one of voc, context"):
         tables.write("toy", runs="none", datasets=["coco"])
-    with pytest.raises(ZS3Error, match="no run records in none/toy: make tables PROFILE=toy"):
-        tables.write("toy", runs="none")
 
 
 @pytest.mark.parametrize(
@@ -163,8 +149,6 @@ def test_files_hold_mean_deviation_and_published_number(tmp_path):
     tex = files["table2.tex"]
     assert r"A \& B\_100\%" in tex and r"\textbf{" in tex and r"\end{table*}" in tex
     assert tex.count("{") == tex.count("}") and tex.count(r"\midrule") == 5
-    rows = [line for line in tex.splitlines() if "ZS3Net" in line or "Ours" in line]
-    assert [line.count("&") for line in rows] == [12] * 20
     context = write(tmp_path, datasets=["context"], ks=[2])
     assert [*context] == [*expected[3:6], "table1.txt", "floor.csv", "floor.md"]
     shown = context["table1.txt"].split("Generated")[0]
@@ -185,8 +169,7 @@ def test_rows_of_one_run_are_bold_where_best_as_printed():
     results = record(metrics={name: {"seen_pa": one} for name, one in pa.items()})["methods"]
     shown = tables.rows(results)
     first = [line.split("|")[:2] for line in shown.to_string(delimiter="|").splitlines()[2:6]]
-    titles = ["No generator", "ZS3Net", "Ours", "Equal Weight"]
-    assert first == [[title, f"{one:.1f}"] for title, one in zip(titles, pa.values())]
+    assert first[1:3] == [["ZS3Net", "50.0"], ["Ours", "50.0"]]
     style = shown.to_html().partition("font-weight: bold")[0]
     assert [f"row{n}_col0" in style for n in range(4)] == [False, True, True, False]  # no floor
     two = {name: results[name] for name in ("ours", "no_generator")}
@@ -236,10 +219,8 @@ def test_a_method_and_a_dataset_of_ones_own_have_their_rows(tmp_path, monkeypatc
     assert "A farm" in files["table4.tex"] and "the paper's Table" not in files["table4.tex"]
 
 
-def test_runs_of_another_list_of_unseen_classes_have_rows_of_their_own_in_table_ii(tmp_path):
-    own = record("context", 4)
+def test_runs_of_another_list_have_rows_of_their_own_in_table_ii(tmp_path):
     theirs = record("context", 4, unseen_list="zs3net", metrics={"ours": {"hiou": 12.34}})
-    files = write(tmp_path, own, theirs, ks=[4])
+    files = write(tmp_path, record("context", 4), theirs, ks=[4])
     (line,) = [x for x in files["table2.md"].splitlines() if "Ours, zs3net list" in x]
     assert "12.3" in line and "(31.0)" in line.replace("**", "")  # beside the same printed row
-    assert len(records.read_records(tmp_path / "runs", "toy")) == 1  # elsewhere the paper's alone
