@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from zs3lib.runs import notebooks
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -72,6 +74,7 @@ BAD_WORDS = {
     "PROFILE=Toy": 'PROFILE="Toy": choose from toy lite paper',
     "DATASETS=VOC": 'DATASETS="VOC": choose from voc context',
     "K=2,4 six": 'K="2,4 six": choose from 1 2 3 4 5 6 7 8 9 10',
+    "LISTS=mine": 'LISTS="mine": choose from paper zs3net',
     "SEED=-1": 'SEED="-1": give whole numbers, a space between two: SEED="0 1"',
     "PARAMS=-p tua 7": "PARAMS: train.ipynb has no parameter 'tua': it has profile, dataset",
 }
@@ -93,7 +96,6 @@ def test_gets_one_line_each_for_all_wrong_words_and_nothing_stays(checkout, make
     [
         ("K=010", 'K="010": choose from 1 2 3 4 5 6 7 8 9 10'),
         ("SEED=00", 'SEED="00": give whole numbers, a space between two: SEED="0 1"'),
-        ("LISTS=mine", 'LISTS="mine": choose from paper zs3net'),
         ("JOBS=0", 'JOBS="0": give a whole number from 1 on'),
         ("JOBS=all", 'JOBS="all": give a whole number from 1 on'),
     ],
@@ -109,22 +111,12 @@ def test_gets_one_line_a_setting_in_params(checkout, make, words):
     assert told(make("tables", f"PARAMS={words}")) == ["PARAMS: tau is 7: it must be from 0 to 1"]
 
 
-def test_coco_stuff_is_got_by_its_name_and_stands_in_no_grid(checkout, make, tmp_path):
-    only = ("PROFILE=paper", "DATASETS=cocostuff", "PARAMS=-p tau 0.8")
-    for place in ("annotations/val2017", "images/val2017", "images/train2017"):
-        (checkout / "data" / "cocostuff" / place).mkdir(parents=True)
-    vectors = "word2vec-google-news-300"
-    for file in (
-        checkout / "data" / "weights" / "resnet101_imagenet.pth",
-        tmp_path / vectors / f"{vectors}.gz",
-    ):
-        file.parent.mkdir()
-        file.touch()
-    done = make("data", *only, env={"GENSIM_DATA_DIR": str(tmp_path)})
-    assert done.returncode == 0 and "Everything is there." in done.stdout
-    for target in ("tables", "protocol", "valid"):
-        says = 'DATASETS="cocostuff": choose from voc context'
-        assert told(make(target, *only)) == [says]
+def test_coco_stuff_is_got_by_its_name_and_stands_in_no_grid(capsys):
+    words = {"ks": "2 10", "seeds": "0", "p": [("tau", "0.8")]}
+    assert notebooks.check("paper", "cocostuff", data=True, **words) == 0
+    assert capsys.readouterr().err == ""
+    assert notebooks.check("paper", "cocostuff", **words) == 1
+    assert capsys.readouterr().err == 'DATASETS="cocostuff": choose from voc context\n'
 
 
 def test_help_lists_every_target(make):
@@ -194,8 +186,7 @@ def test_make_protocol_trains_both_protocols_then_makes_one_table(make):
     lines = make("-n", "protocol", "PROFILE=lite", "SEED=0 1").stdout.splitlines()
     runs = [line.split()[-1] for line in lines if " -m zs3lib run " in line]
     assert len(runs) == 4
-    for seed in (0, 1):  # the strict run takes the other's backbone
-        first = f"runs/lite/voc-k10-s{seed}"
+    for first in ("runs/lite/voc-k10-s0", "runs/lite/voc-k10-s1"):  # whose backbone both take
         assert runs.index(first) < runs.index(f"{first}-strict")
     assert any("zs3lib protocols --profile lite" in line for line in lines)
 
