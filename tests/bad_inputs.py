@@ -294,6 +294,7 @@ def other_words(saved: dict) -> dict:
 RECORD = "metrics.json"
 HEAD = "heads.pt"
 BACKBONES = "../backbones"
+AGAIN = "remove runs/toy/voc-k10-s0, then make runs/toy/voc-k10-s0"
 OLDER = edited(True, settings={"tau": 7, "depth": 101})
 # What tables and what open_run say.
 RECORDS: dict[str, tuple[str, How, str]] = {
@@ -305,12 +306,12 @@ RECORDS: dict[str, tuple[str, How, str]] = {
     "runs of two settings": (RECORD, another, "unseen_weight is 7.0 in one and 5.0 in the other"),
 }
 HEADS: dict[str, tuple[str, How, str]] = {
-    "record of other settings": (RECORD, OLDER, "(tau is 7: it must be from 0 to 1; depth is 101"),
+    "record of other settings": (RECORD, OLDER, f"there is no such setting): {AGAIN}"),
     "heads cut off": (HEAD, half, HEAD),
     "heads of other words": (HEAD, tensors(other_words), HEAD),
     "heads that name a file elsewhere": (HEAD, tensors(lambda s: s | {"backbone": "../x"}), HEAD),
     "heads of another run": (HEAD, tensors(lambda s: s | {"key": "other"}), HEAD),
-    "no heads": (HEAD, None, "voc-k10-s0"),
+    "no heads": (HEAD, None, f"heads.pt not found: {AGAIN}"),
     "backbone cut off": (BACKBONES, lambda p: half(next(p.glob("*/backbone.pt"))), "backbone.pt"),
     "no backbone": (BACKBONES, None, "backbone.pt"),
 }
