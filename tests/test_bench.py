@@ -52,11 +52,6 @@ def test_ratios_are_of_the_same_turn(monkeypatch):
     assert row == ["a", "b", "3000.00", "1500.00", "3.00 (2.00-4.00)"]
 
 
-def test_compiled_steps_are_compared_with_eager_ones():
-    samples = [what for what, beside, *_, calls in bench.compiled(3) if beside == "eager"]
-    assert ["48 x 64" in samples[0], "128 x 256" in samples[1]] == [True, True]
-
-
 def test_minutes_come_from_run_records(tmp_path):
     seconds = {"stage1": 60, "features": 30, "stage2": 120, "evaluation": 12}
     for n, end in enumerate(("2026-01-01T00:05:00Z", "2026-01-01T00:06:00Z")):
