@@ -66,21 +66,16 @@ def test_tables_are_made_of_the_record(runs, tmp_path):
     assert "ZS3Net" in (tmp_path / "2012" / "toy" / "table1.md").read_text()
 
 
-def test_data_shows_the_data(places, tmp_path):
-    (tmp_path / "2012").symlink_to(places["data_root"])
-    given = {"data_root": 2012, "word_vectors": "2012/wordvectors.txt"}
+@pytest.mark.parametrize(
+    "given", [{"k": "4"}, {"unseen_list": "15-5"}, {"dataset": "cocostuff"}], ids=str
+)
+def test_data_shows_the_data_and_what_a_split_takes_away(given, places, tmp_path):
+    root = shutil.copytree(places["data_root"], tmp_path / "2012")
+    if given.get("dataset") == "cocostuff":
+        root = cocostuff.ensure(root)
+    words = str(root.relative_to(tmp_path) / "wordvectors.txt")
     # Samples, frequencies, what K takes away, words.
-    assert run("data", tmp_path, k="4", samples="3", **given) == 4
-
-
-@pytest.mark.parametrize("dataset, unseen_list", [("voc", "15-5"), ("cocostuff", None)])
-def test_data_shows_what_the_split_of_a_later_paper_takes_away(
-    places, tmp_path, dataset, unseen_list
-):
-    root = shutil.copytree(places["data_root"], tmp_path / "world")
-    vectors = cocostuff.ensure(root) if dataset == "cocostuff" else root
-    given = {"unseen_list": unseen_list, "word_vectors": vectors / "wordvectors.txt"}
-    assert run("data", tmp_path, dataset=dataset, samples=3, data_root=root, **given) == 4
+    assert run("data", tmp_path, samples="3", data_root=2012, word_vectors=words, **given) == 4
 
 
 def test_new_class_segments_words_that_the_run_never_saw(runs, places, tmp_path):
@@ -120,13 +115,10 @@ def smallest(places, tmp_path_factory) -> tuple[Path, Path]:
 def test_a_class_that_no_image_shows_stops_no_notebook(name, smallest, places, tmp_path):
     runs, world = smallest
     given = {"k": 1, "runs_root": runs}
-    own = {
-        "data": {"k": 1, "data_root": world, "word_vectors": places["word_vectors"]},
-        "figure3": given | {"figures_root": "figures"},
-        "diagnose": given,
-        "new_class": given | {"trials": 0, "picture": 0},
-    }
-    run(name, tmp_path, **own[name])
+    if name == "data":
+        given = {"k": 1, "data_root": world, "word_vectors": places["word_vectors"]}
+    own = {"figure3": {"figures_root": "figures"}, "new_class": {"trials": 0, "picture": 0}}
+    run(name, tmp_path, **given, **own.get(name, {}))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
