@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_bad_input import one_line
 
-from zs3lib import ZS3Error, add_classes, open_run
+from zs3lib import add_classes, open_run
 from zs3lib.data.words import load_word_vectors, read
 from zs3lib.explore.new_classes import LONGEST, fit, open_picture
 from zs3lib.explore.trial import trial
@@ -30,13 +31,6 @@ def opened(trained):
 @pytest.fixture(scope="module")
 def segmenter(opened):
     return add_classes(opened, "zebra, van")
-
-
-def one_line(call) -> str:
-    with pytest.raises(ZS3Error) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_new_rows_tell_new_words_from_known_ones_and_known_rows_stay(opened, same):
