@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 # Before torch: a fork is safe while there is one thread.
@@ -109,10 +110,8 @@ def kill(pid: int, root: Path, pattern: str, times: int, delay: float) -> bool:
         if os.waitpid(pid, os.WNOHANG)[0]:
             return False
         for path in root.glob(pattern):
-            try:
+            with suppress(FileNotFoundError):
                 seen.add((path.stat().st_ino, path.stat().st_mtime_ns if times > 1 else 0))
-            except FileNotFoundError:
-                pass
         time.sleep(0.0002)
     time.sleep(delay)
     os.kill(pid, signal.SIGKILL)
@@ -122,10 +121,9 @@ def kill(pid: int, root: Path, pattern: str, times: int, delay: float) -> bool:
 def attempt(settings: Settings, root: Path, moment: tuple, rng: random.Random) -> bool:
     """Start a run and kill it at a moment; tried anew, without delay, where it ended before."""
     _, pattern, times, longest = moment
-    for tried in range(5):
+    for delay in (rng.uniform(0, longest), 0, 0, 0, 0):
         shutil.rmtree(root, ignore_errors=True)
-        pid = start(settings, root)
-        if kill(pid, root, pattern, times, 0 if tried else rng.uniform(0, longest)):
+        if kill(start(settings, root), root, pattern, times, delay):
             return True
     return False
 

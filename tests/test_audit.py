@@ -42,16 +42,11 @@ def test_the_number_of_classes_that_zs3nets_rows_agree_with(dataset, fits):
     assert dataset != "voc" or sorted(agree.values())[-2] == 1
 
 
-def test_claims_and_pixel_shares_are_checked_on_the_printed_numbers():
-    said = audit.claims().set_index("claim")
-    assert said.filter(like="for all cases of K", axis=0)["holds"].tolist() == ["**no**"]
-    assert "K=8 unseen mIoU: Ours 15.9, ZS3Net 16.0" in said["exceptions"].tolist()
+def test_the_pixel_shares_of_a_row_by_hand():
     shares = audit.pixel_shares().set_index(["table", "k", "model"])
-    ours = shares.loc[("I", 2, "Ours"), ["low", "high"]]  # (94.0 - 92.8) / (94.0 - 54.4) = 3.03 %
-    assert ours.tolist() == pytest.approx([2.78, 3.28], abs=0.01)
-    fits = set(shares.index[shares["agrees"]])
-    assert {("I", k, "ZS3Net") for k in (2, 4, 6, 8, 10)} <= fits
-    assert not {("I", 2, "Ours"), ("I", 6, "Ours"), ("II", 10, "ZS3Net")} & fits
+    ours = shares.loc[("I", 2, "Ours")]  # (94.0 - 92.8) / (94.0 - 54.4) = 3.03 %
+    assert ours[["low", "high"]].tolist() == pytest.approx([2.78, 3.28], abs=0.01)
+    assert not ours["agrees"] and shares.loc[("I", 2, "ZS3Net"), "agrees"]  # VOC's masks: 2.27 %
 
 
 @pytest.mark.parametrize("folder", [RESOURCES, TABLES])

@@ -76,6 +76,8 @@ def test_reasons(run):
     assert list(table.index) == ["cow", "motorbike"]  # by IoU
     cow, motorbike = table.loc["cow"], table.loc["motorbike"]
     assert cow[["taken for", "share", "nearest"]].tolist() == ["horse", 60, "horse"]
+    cosine = torch.cosine_similarity(*run.heads["ours"].words[[10, 13]], dim=0)
+    assert cow["similarity"] == pytest.approx(float(cosine))
     assert cow[["recognised", "found"]].tolist() == [90, 20]
     assert cow["MMD"] == pytest.approx(float(mmd(real[10], generated[10])))
     assert motorbike["nearest"] != "background" and motorbike["recognised"] == 25

@@ -65,15 +65,6 @@ def test_without_a_background_every_class_is_an_object():
     assert per_class.loc["person"].tolist() == [1]
 
 
-def test_the_nearest_seen_word_is_by_cosine_and_never_background():
-    vectors = np.eye(21)
-    vectors[COW, [0, PERSON]] = 3, 2  # nearest to background, which does not count
-    parts = split("voc", 2)
-    similarity = statistics.cosine_similarity(7 * vectors, parts.names)
-    near = statistics.nearest_seen(similarity, parts)
-    assert near.loc["cow"].tolist() == ["person", pytest.approx(2 / 14**0.5)]
-
-
 def test_images_are_chosen_by_their_labels_alone():
     counts = [
         image(70, dog=30),
