@@ -52,12 +52,6 @@ def test_a_command_has_its_function_says_what_it_does_and_explains_every_option(
     assert options and all(re.search(r"\S(?:  +|\n {10,})\S", option) for option in options)
 
 
-def test_a_mistake_is_one_line_and_exit_code_1(tmp_path, capsys):
-    assert main(["tables", "--runs", str(tmp_path)]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and re.fullmatch(r"error: no run records in .*/toy.*\n", err)
-
-
 def test_a_pipe_that_closes_ends_a_command_without_a_traceback(tmp_path):
     command = [sys.executable, "-m", "zs3lib", "data", "--only-list", "--root", tmp_path]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

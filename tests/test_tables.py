@@ -105,6 +105,8 @@ def test_names_as_make_and_papermill_hand_them_over():
     assert records.listed(["voc", "context"]) == records.listed("voc context") == ["voc", "context"]
     with pytest.raises(ZS3Error, match="unknown dataset 'coco': choose one of voc, context"):
         tables.write("toy", runs="none", datasets=["coco"])
+    with pytest.raises(ZS3Error, match="no run records in none/toy: make tables PROFILE=toy"):
+        tables.write("toy", runs="none")
 
 
 @pytest.mark.parametrize(
