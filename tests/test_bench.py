@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_tables import cells
 
 from zs3lib.classes import DATASETS
 from zs3lib.settings import Settings
@@ -26,19 +27,13 @@ def no_dataset_stays():
     DATASETS.pop("made_up", None)
 
 
-def cells(text: str) -> list[list[str]]:
-    """The cells of a Markdown text's table rows."""
-    lines = [line.strip("|\n ") for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
-
-
 def test_bench_writes_one_table_and_names_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "measure", lambda **task: {"stage2": {"peak_mb": task["images"]}})
     bench.main(["--quick", "--runs", str(tmp_path), "--out", str(tmp_path / "bench.md")])
     text = (tmp_path / "bench.md").read_text()
     assert all(f"{feature} " in text for feature in ("avx2", "avx512_bf16", "amx", "torch"))
-    head, _, *rows = cells(text)
-    assert len(rows) == 7 and all(len(row) == len(head) for row in rows)
+    rows = cells(text)
+    assert len(rows) == 7
     for _, _, ours, beside, ratio in rows:
         middle, low, high = map(float, ratio.replace("(", "").strip(")").replace("-", " ").split())
         assert float(ours) > 0 and float(beside) > 0 and 0 < low <= middle <= high
@@ -59,7 +54,7 @@ def test_minutes_come_from_run_records(tmp_path):
         path = tmp_path / "toy" / f"voc-k{n}-s0" / "metrics.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(record | {"peak_memory_mb": 500 + n}))
-    _, _, row = cells(shown.minutes(tmp_path))
+    (row,) = cells(shown.minutes(tmp_path))
     parts = ["2.0", "1.0", "4.0", "0.4", "0.6", "8.0", "5.0"]
     assert row == ["toy", "2", *parts, "501", "CPU, 1 threads"]
 
