@@ -93,7 +93,7 @@ def test_a_dataset_of_ones_own(settings, tmp_path, monkeypatch):
     with pytest.raises(ZS3Error, match="K must be a whole number from 1 to 2"):
         split("streets", 3)
     write_streets(tmp_path)
-    s = settings(dataset="streets", k=2, methods="ours", data_root=str(tmp_path))
+    s = settings(dataset="streets", k=2, methods="ours", data_root=str(tmp_path), stage1_steps=2)
     assert (s.tau, s.gamma) == (0.85, 1 / 40)
     run = Run(s, runs_root=tmp_path / "runs", cache_root=tmp_path / "cache")
     assert len(run.seen_images) == 4
