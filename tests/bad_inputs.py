@@ -148,7 +148,6 @@ DATA: dict[str, tuple[str, How, str]] = {
     "a colour that is not VOC's": (MASK, coloured((12, 34, 56), (1, 2, 3)), "(12, 34, 56) is"),
     "a colour of VOC's palette for no class": (MASK, coloured((128, 64, 128)), "(128, 64, 128)"),
     "mask with alpha": (MASK, picture("RGBA"), PNG),
-    "grey mask with alpha": (MASK, picture("LA"), PNG),
     "black-and-white mask": (MASK, picture("1"), PNG),
     "text for a mask": (MASK, "mask", PNG),
     "label 77": (MASK, mask(lambda m: np.full_like(m, 77)), "label 77"),
