@@ -10,7 +10,8 @@ def stream(*parts: int) -> int:
     `parts` are a seed of the settings, the stream's number and what else tells it from others.
     Numbers, of `backbone_seed`: 10 the network, 11 dropout, 12 augmentation and 13 order in stage
     1; 30 augmentation and 31 dropout of stage 2's features; 40 layouts of the strict protocol. Of
-    `seed`: 20 the head; 21 and 23 what a batch, a step draws; 22 the order; 24 dropout.
+    `seed`: 20 the head; 21 and 23 what a batch, a step draws; 22 the order; 24 dropout. Of 0: 41
+    pictures and 42 order of the toy backbone.
     """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
