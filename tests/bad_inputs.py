@@ -296,16 +296,18 @@ HEAD = "heads.pt"
 BACKBONES = "../backbones"
 AGAIN = "remove runs/toy/voc-k10-s0, then make runs/toy/voc-k10-s0"
 OLDER = edited(True, settings={"tau": 7, "depth": 101})
+SOFT = edited(True, settings={"methods": ["zs3net", "soft"]})
 # What tables and what open_run say.
 RECORDS: dict[str, tuple[str, How, str]] = {
     "record edited": (RECORD, edited(wall_s=0), "metrics.json: its content was changed"),
-    "record of an unknown dataset": (RECORD, edited(True, dataset="coco"), "dataset 'coco' is"),
+    "record of an unknown dataset": (RECORD, edited(True, dataset="coco"), "install the package"),
     "record of another version": (RECORD, edited(schema=1), "schema is 1"),
     "record cut off": (RECORD, half, RECORD),
     "record of another run": (".", renamed, "voc-k8-s0/metrics"),
     "runs of two settings": (RECORD, another, "unseen_weight is 7.0 in one and 5.0 in the other"),
 }
 HEADS: dict[str, tuple[str, How, str]] = {
+    "record of an unknown method": (RECORD, SOFT, "'soft', which is unknown here: import the mod"),
     "record of other settings": (RECORD, OLDER, f"there is no such setting): {AGAIN}"),
     "heads cut off": (HEAD, half, HEAD),
     "heads of other words": (HEAD, tensors(other_words), HEAD),

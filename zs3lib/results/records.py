@@ -47,12 +47,11 @@ def read_record(path: Path) -> dict:
 
     Raises ZS3Error, naming the file, when it is not what this version wrote for that very run.
     """
+    remedy = "remove its folder and run it again"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ZS3Error(
-            f"{path} is not valid JSON ({error}): remove its folder and run it again"
-        ) from None
+        raise ZS3Error(f"{path} is not valid JSON ({error}): {remedy}") from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         problem = f"its schema is {schema!r}, this version of zs3lib reads {SCHEMA}"
@@ -60,11 +59,12 @@ def read_record(path: Path) -> dict:
         problem = "its content was changed after the run wrote it (the checksum differs)"
     elif record["dataset"] not in DATASETS:
         problem = f"its dataset '{record['dataset']}' is none of {', '.join(DATASETS)}"
+        remedy = f"install the package that adds it, or {remedy}"
     elif name(record) != "/".join(path.absolute().parts[-3:-1]):
         problem = f"it holds {name(record)}"
     else:
         return record
-    raise ZS3Error(f"{path}: {problem}; remove its folder and run it again")
+    raise ZS3Error(f"{path}: {problem}; {remedy}")
 
 
 def read_records(

@@ -144,6 +144,9 @@ def _read(folder: Path, changes: dict) -> FinishedRun:
     if not path.is_file():
         raise ZS3Error(f"{path} not found: {how_to_make(folder)}")
     record = read_record(path)
+    if unknown := [name for name in record["settings"].get("methods", ()) if name not in METHODS]:
+        remedy = "import the module, or install the package, that adds it"
+        raise ZS3Error(f"{path} has the method '{unknown[0]}', which is unknown here: {remedy}")
     try:
         settings = Settings(**record["settings"] | changes)
     except ValidationError as error:
