@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from zs3lib import Run, ZS3Error, open_run, split
 from zs3lib.classes import DATASETS
 from zs3lib.method.methods import METHODS
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = Path(__file__).parents[1] / "README.md"
 
 # Four vectors said to be of class 1: right and sure, right and unsure, wrong and sure, right.
 ANSWERS = torch.tensor([[0.1, 0.9], [0.4, 0.6], [0.95, 0.05], [0.2, 0.8]])
@@ -46,7 +49,8 @@ def registries(monkeypatch):
 
 def from_the_readme(start: str) -> str:
     """The code of the README that begins so."""
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    text = README.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     (code,) = [block for block in blocks if block.startswith(start)]
     return code
 
@@ -66,6 +70,25 @@ def test_a_method_of_ones_own(settings, tmp_path):
     assert record["settings"]["methods"] == ["ours", "soft"] == list(record["methods"])
     assert record["methods"]["soft"]["title"] == "Soft weights"
     assert list(open_run(run.folder, methods=["soft"]).heads) == ["ours", "soft"]
+
+
+def test_an_entry_point_registers_a_method_for_every_command(tmp_path):
+    (tmp_path / "soft.py").write_text(from_the_readme("from zs3lib.method.methods import Method"))
+    installed = tmp_path / "soft-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: soft\nVersion: 1.0\n")
+    words = "check --profile toy --datasets voc --ks 2 --seeds 0 -p methods zs3net,soft".split()
+
+    places = os.pathsep.join(map(str, (README.parent, tmp_path)))
+    environment = os.environ | {"PYTHONPATH": places}
+
+    def answer() -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "zs3lib", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    assert "unknown method 'soft'" in answer().stderr
+    (installed / "entry_points.txt").write_text("[zs3lib]\nsoft = soft\n")
+    assert answer().returncode == 0
 
 
 def write_streets(root: Path) -> None:

@@ -85,6 +85,10 @@ def first_free(locks: Mapping[Any, BaseFileLock], busy: str) -> tuple[Any, Any]:
         time.sleep(0.05)
 
 
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Work in `folder` alone; what a killed process left half-written there is removed first.
@@ -94,9 +98,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
         busy = f"another process is at work in {folder}: waiting for it"
-        _, held = first_free({folder: lock}, busy)
+        _, held = first_free({folder: _lock(folder)}, busy)
     with held:
         for half in folder.rglob(".*.tmp"):
             half.unlink(missing_ok=True)
@@ -106,8 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
 def discard(folder: Path) -> None:
     """Remove a folder, unless another process is at work in it (`locked`): that one will."""
     if folder.is_dir():
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-        with suppress(Timeout), lock.acquire(blocking=False):
+        with suppress(Timeout), _lock(folder).acquire(blocking=False):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -215,20 +217,22 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def code_hash(*names: str) -> str:
-    """Hash of what some modules and folders of modules of zs3lib do.
-
-    Comments, formatting and what docstrings say are left out: mending those redoes nothing.
+def plain_code(source: str) -> str:
+    """Python code without comments, formatting and what docstrings say: mending those redoes
+    nothing of what a hash of it names.
     """
-    code = []
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value.value = ""
+    return ast.unparse(tree)
+
+
+def code_hash(*names: str) -> str:
+    """Hash of what some modules and folders of modules of zs3lib do (`plain_code`)."""
     places = [PACKAGE / name for name in names]
-    for path in [p for place in places for p in sorted(place.rglob("*.py")) or [f"{place}.py"]]:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                node.value.value = ""
-        code.append(ast.unparse(tree))
-    return text_hash("\0".join(code))
+    paths = [p for place in places for p in sorted(place.rglob("*.py")) or [Path(f"{place}.py")]]
+    return text_hash("\0".join(plain_code(path.read_text(encoding="utf-8")) for path in paths))
 
 
 def sealed(record: dict) -> dict:

@@ -135,7 +135,13 @@ def _nearest(path: Path, name: str) -> str:
 
 
 def load_word_vectors(
-    source: str, names: tuple[str, ...], *, norm: str = "unit", cache: Path = CACHE, dim: int = 300
+    source: str,
+    names: tuple[str, ...],
+    *,
+    norm: str = "unit",
+    own: int | None = None,
+    cache: Path = CACHE,
+    dim: int = 300,
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Word vectors of class names.
 
@@ -143,6 +149,7 @@ def load_word_vectors(
         source: a word2vec file (text or binary, gzipped or not) or a name in gensim's downloader.
         norm: "unit" (L2 norm 1), "noise" (sqrt(dim), as long as the generator's noise), "largest"
             (all divided by the largest L2 norm) or "none".
+        own: how many of the names, from the first on, "largest" looks at; None: all.
         cache: where the few words of a large file are kept (`words/`), so that it is read once.
         dim: the length every vector must have.
 
@@ -171,7 +178,7 @@ def load_word_vectors(
             substitutions[name] = " + ".join(known[0])
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     if norm != "none":
-        table /= lengths.max() if norm == "largest" else lengths
+        table /= lengths[:own].max() if norm == "largest" else lengths
     if norm == "noise":
         table = (table * np.sqrt(dim)).astype(np.float32)
     return table, substitutions

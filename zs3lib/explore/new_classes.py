@@ -187,11 +187,8 @@ def _vectors(run: FinishedRun, head: Head, new: tuple[str, ...]) -> tuple[Tensor
     try:
         names = run.split.names + new
         # Scaled as the run's own were: a new word may be longer than the largest of them.
-        largest = run.settings.word_norm == "largest"
-        norm = "none" if largest else run.settings.word_norm
-        table, looked_up = load_word_vectors(source, names, norm=norm)
-        if largest:
-            table /= np.linalg.norm(table[: len(own)], axis=1).max()
+        norm = run.settings.word_norm
+        table, looked_up = load_word_vectors(source, names, norm=norm, own=len(own))
     except ZS3Error as error:
         hint = f"; new words of the toy world: {', '.join(EXTRA)}"
         toy = run.settings.profile == "toy" and "no vector for" in str(error)

@@ -259,12 +259,10 @@ class Stage2:
             if any(getattr(trainer.settings, n) != getattr(self.settings, n) for n in SHARED):
                 raise ValueError(f"methods trained together must agree on {', '.join(SHARED)}")
         # The methods that do the same until the warm-up ends: none with a trainer of its own.
-        self.alike: list[str] = []
-        for name, trainer in trainers.items():
-            if type(trainer) is Trainer and trainer.method.generates:
-                first = trainers[self.alike[0]] if self.alike else trainer
-                if early(first.settings) == early(trainer.settings):
-                    self.alike.append(name)
+        plain = {n: t for n, t in trainers.items() if type(t) is Trainer and t.method.generates}
+        settings = {name: early(trainer.settings) for name, trainer in plain.items()}
+        first = next(iter(settings.values()), None)
+        self.alike = [name for name, own in settings.items() if own == first]
 
     def train(self, checkpoint) -> None:
         """Train to the end; the state is saved after every epoch in a `storage.Checkpoint`.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from ..method.metrics import OFFSETS, class_iou, operating_point
 from ..method.stage2 import Stage2, Trainer, trainer_of
 from ..seeds import stream
 from ..settings import Settings
-from ..storage import Checkpoint, code_hash, file_hash, locked, text_hash
+from ..storage import Checkpoint, code_hash, file_hash, locked, plain_code, text_hash
 from ..toy import world
 from . import facts, zs3net
 from .devices import alone_on, device_of
@@ -60,7 +61,7 @@ def source_of(method: Method) -> str:
     kinds = [type(method), trainer_of(method)]
     own = [kind for kind in kinds if not kind.__module__.startswith("zs3lib.")]
     with suppress(OSError, TypeError):  # typed at a prompt
-        return "".join(map(inspect.getsource, own))
+        return "".join(plain_code(dedent(inspect.getsource(kind))) for kind in own)
     return ""
 
 

@@ -73,10 +73,9 @@ def load_imagenet(backbone: nn.Module, state: dict[str, Tensor]) -> None:
     """Load torchvision's state dict of a ResNet or MobileNetV2 without what comes last: the layers
     that classify. Raises RuntimeError naming what does not fit.
     """
-    names = {key.removeprefix("features."): key for key in state}
-    last = ("fc.", "classifier.", "18.")
-    kept = {name: state[key] for name, key in names.items() if not name.startswith(last)}
-    backbone.load_state_dict(kept)
+    last = ("fc.", "classifier.", "features.18.")
+    kept = {key: value for key, value in state.items() if not key.startswith(last)}
+    backbone.load_state_dict({key.removeprefix("features."): kept[key] for key in kept})
 
 
 def tensors(path: str | Path) -> dict[str, Tensor]:
