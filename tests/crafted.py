@@ -7,8 +7,8 @@ from tiny import EPOCHS, TINY
 from torch import Tensor, nn
 
 from zs3lib import Settings, split
-from zs3lib.method.methods import METHODS
-from zs3lib.method.stage2 import Trainer, trainer_of
+from zs3lib.method.methods import METHODS, trainer_of
+from zs3lib.method.stage2 import Trainer
 
 VOID = 255
 BIRD, BOAT, DOG = 3, 4, 12  # seen at every K
@@ -70,7 +70,7 @@ def pictures(size: int = 4) -> Source:
 
 def trainer(method: str, *, steps: int = 10, **changes) -> Trainer:
     """A trainer past its warm-up."""
-    kind = trainer_of(METHODS[method])
+    kind = trainer_of(method)
     made = kind(METHODS[method], WORDS, SPLIT, tiny(**changes), steps=steps)
     made.recursing = made.method.recursive
     return made

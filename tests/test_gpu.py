@@ -14,7 +14,8 @@ from zs3lib.method.deeplab import build, freeze
 from zs3lib.method.evaluate import evaluate
 from zs3lib.method.features import predict
 from zs3lib.method.methods import METHODS
-from zs3lib.method.stage2 import Stage2, Trainer
+from zs3lib.method.stage2 import Trainer
+from zs3lib.method.together import Stage2
 from zs3lib.runs.sources import LiveFeatures
 
 GPU = torch.device("cuda")

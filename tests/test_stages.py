@@ -29,9 +29,10 @@ from crafted import (
 from zs3lib import ZS3Error, storage
 from zs3lib.method import stage1
 from zs3lib.method.deeplab import build, freeze
-from zs3lib.method.features import cell_labels, extract, upsample
+from zs3lib.method.features import extract, upsample
+from zs3lib.method.layout import cell_labels
 from zs3lib.method.methods import METHODS
-from zs3lib.method.stage2 import Stage2
+from zs3lib.method.together import Stage2
 from zs3lib.runs import sources
 from zs3lib.runs.sources import FeatureCache, LiveFeatures
 from zs3lib.storage import Checkpoint

@@ -11,7 +11,7 @@ from benchmarks.reference import Reference
 from crafted import BIRD, BOAT, COW, DOG, SOFA, SPLIT, VOID, WORDS, features_of, trainer
 from torch import nn
 
-from zs3lib.method.features import cell_labels
+from zs3lib.method.layout import cell_labels
 
 SAMPLES = 8
 RATE = 0.07

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from . import storage
 from .classes import Split, split, tau_gamma
 from .errors import ZS3Error
 from .method.methods import METHODS
 from .profiles import PROFILES, recipe_values
+from .storage import run_name, text_hash
 
 
 def _listed(value: object) -> object:
@@ -256,12 +256,12 @@ class Settings(BaseModel):
     def key(self, *names: str, extra: object = None) -> str:
         """Short hash of some settings: names what was computed from them."""
         content = {name: getattr(self, name) for name in sorted(names)}
-        return storage.text_hash(json.dumps([content, extra], sort_keys=True, default=str))
+        return text_hash(json.dumps([content, extra], sort_keys=True, default=str))
 
     @property
     def run_name(self) -> str:
         """The run's folder below runs/<profile>/."""
-        return storage.run_name(dict(self))
+        return run_name(dict(self))
 
 
 def _absolute(values: dict) -> dict[str, str]:

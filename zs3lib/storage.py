@@ -21,24 +21,10 @@ from typing import IO, Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from .errors import ZS3Error, one_line
-from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES
+from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES, run_name
 
-__all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES"]
+__all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES", "run_name"]
 SCHEMA = 4  # of run records
-
-
-def run_name(settings: Mapping[str, Any]) -> str:
-    """A run's folder below runs/<profile>/, by its settings: "voc-k10-s0".
-
-    Another list of unseen classes than the paper's, "void" where background is, "strict" and
-    "holdout" are added to it.
-    """
-    name = "{dataset}-k{k}-s{seed}".format_map(settings)
-    unseen_list = settings.get("unseen_list", "paper")
-    name += f"-{unseen_list}" * (unseen_list != "paper")
-    name += "-void" * (not settings.get("background", True))
-    name += "-strict" * (settings["protocol"] == "strict")
-    return name + "-holdout" * bool(settings.get("holdout"))
 
 
 @contextmanager
@@ -67,6 +53,19 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
                 os.replace(file.name, path)
             finally:
                 Path(file.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Fill a new folder that takes the place of `folder` at the end: no reader meets half of it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        fresh = Path(scratch, "new")
+        fresh.mkdir()
+        yield fresh
+        if folder.exists():
+            folder.rename(Path(scratch, "old"))  # it moves off: no rename replaces it
+        fresh.rename(folder)
 
 
 def first_free(locks: Mapping[Any, BaseFileLock], busy: str) -> tuple[Any, Any]:

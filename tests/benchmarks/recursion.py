@@ -22,7 +22,7 @@ import pandas as pd
 
 from zs3lib import Settings, plots, storage
 from zs3lib.method.metrics import operating_point
-from zs3lib.method.stage2 import Stage2
+from zs3lib.method.together import Stage2
 from zs3lib.results import beside, records, tables
 from zs3lib.results.paper import hiou_frame
 from zs3lib.results.texts import markdown, spread

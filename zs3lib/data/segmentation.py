@@ -327,3 +327,14 @@ def open_data(
         held = max(1, round(holdout * len(data)))
         data = data.subset(sorted(order[:held] if part == "val" else order[held:]))
     return data
+
+
+def data_of(settings, part: str) -> SegmentationData:
+    """A part of a run's data, as `open_data`."""
+    return open_data(
+        settings.dataset,
+        settings.data_root,
+        part,
+        holdout=settings.holdout,
+        background=settings.background,
+    )

@@ -16,8 +16,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.augment import validation_input
-from ..method.features import cell_labels, extract
+from ..method.features import extract
 from ..method.generator import Head
+from ..method.layout import cell_labels
 from ..method.losses import mmd
 from ..runs.finished import FinishedRun
 from .statistics import cosine_similarity, nearest_seen

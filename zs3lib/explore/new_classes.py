@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import PolynomialLR
 
 from ..classes import VOID
 from ..data.augment import validation_input
@@ -21,7 +22,6 @@ from ..errors import ZS3Error
 from ..method.features import pixel_logits
 from ..method.generator import Head
 from ..method.metrics import class_iou, confusion_matrix
-from ..method.stage1 import poly
 from ..runs.finished import FinishedRun, open_run
 from ..settings import names_of
 from ..toy.attributes import EXTRA
@@ -213,7 +213,7 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
     device = head.words.device
     old = head.classifier
     words = torch.cat([head.words, vectors.to(device)])
-    if head.projection is not None:
+    if hasattr(head, "project"):
         return _linear(*head.project(words)), []
     index = torch.arange(len(words), device=device).repeat_interleave(SAMPLES)
     weights = torch.ones(len(words), device=device)
@@ -224,7 +224,7 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
         torch.manual_seed(0)
         rows = nn.Linear(old.in_features, len(vectors)).to(device)
         optimiser = torch.optim.Adam(rows.parameters(), lr=RATE)
-        schedule = poly(optimiser, STEPS)
+        schedule = PolynomialLR(optimiser, STEPS, power=0.9)
         for _ in range(STEPS):
             with torch.no_grad():
                 features = generator(words, generator.sample_noise(len(index)), index)

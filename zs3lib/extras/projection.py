@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..classes import VOID
+from ..method.generator import Head
 from ..method.layout import Batch
 from ..method.stage2 import Trainer
 
@@ -23,6 +24,28 @@ SCALE = 30
 RIDGE = 1e-3  # of the mean square of a feature: a channel that is always 0 has no other answer
 
 
+class ProjectionHead(Head):
+    """A head whose classifier is the product of unit words and a projection.
+
+    Attributes:
+        projection: P and p, (features + 1, 300) float32, times `SCALE`.
+    """
+
+    def __init__(self, *, words: Tensor, **options):
+        super().__init__(words=words, **options)
+        size = self.classifier.in_features + 1
+        self.register_buffer("projection", words.new_zeros(size, words.shape[1]))
+
+    def project(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of the classifier: weights (n, F) and biases (n,).
+
+        Arguments:
+            words: word vectors of any classes, (n, 300); only their directions count.
+        """
+        rows = F.normalize(words) @ self.projection.T
+        return rows[:, :-1], rows[:, -1]
+
+
 class ProjectionTrainer(Trainer):
     """Least squares over all batches so far.
 
@@ -30,6 +53,8 @@ class ProjectionTrainer(Trainer):
     u_c (P f + p): the classifier is a plain linear layer, the product of unit words and projection,
     times `SCALE`.
     """
+
+    head_class = ProjectionHead
 
     def __init__(self, *arguments, device: torch.device | str = "cpu", **options):
         super().__init__(*arguments, device=device, **options)
@@ -40,7 +65,6 @@ class ProjectionTrainer(Trainer):
         self.sums.register_buffer("squares", torch.zeros(size, size, dtype=torch.float64))
         self.sums.register_buffer("products", torch.zeros(size, words.shape[1]).double())
         self.sums.to(device)
-        self.head.projection = words.new_zeros(size, words.shape[1])
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Add a batch and solve. Returns the mean squared distance to the words as "projection"."""

@@ -78,9 +78,6 @@ class Head(nn.Module):
         words: word vectors of all classes, (C, 300) float32.
         noise: the generator's noise, "gaussian" or "uniform".
         features: length of a feature.
-
-    Attributes:
-        projection: only of the extra method of that name, (features + 1, 300) float32.
     """
 
     def __init__(self, *, words: Tensor, noise: str = "gaussian", features: int = FEATURE_DIM):
@@ -88,20 +85,10 @@ class Head(nn.Module):
         self.classifier = nn.Linear(features, len(words))
         self.generator = Generator(word_dim=words.shape[1], noise=noise, features=features)
         self.register_buffer("words", words)
-        self.register_buffer("projection", None)
 
     def generate(self, c: int, n: int) -> Tensor:
         """n generated features of class c, (n, features)."""
         return self.generator(self.words[c], self.generator.sample_noise(n))
-
-    def project(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """The projection baseline's rows of the classifier: weights (n, F) and biases (n,).
-
-        Arguments:
-            words: word vectors of any classes, (n, 300); only their directions count.
-        """
-        rows = F.normalize(words) @ self.projection.T
-        return rows[:, :-1], rows[:, -1]
 
     def generate_map(self, cells: Tensor, void: int) -> Tensor:
         """A generated feature at every cell of label maps, (...) int64 -> (..., features).

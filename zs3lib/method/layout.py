@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ..classes import VOID
-from .features import cell_labels
 
 
 @dataclass
@@ -62,6 +61,24 @@ def layouts(labels: Tensor, cells: Tensor, unseen: tuple[int, ...], settings) ->
             )
         )
     return found
+
+
+def cell_labels(labels: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """The label of the pixel that a feature cell's logits are shown at, (B, S, S) -> (B, h, w).
+
+    Upsampling places cell i of n at pixel (i + 1/2) S / n - 1/2, for n = S / 4 at 4i + 1.5; with
+    aligned corners at i (S - 1) / (n - 1), which is 4i where S = 4 (n - 1) + 1 (513, say), and goes
+    from 4i to 4i + 3 along a side of 312. ZS3Net takes pixel 4i throughout.
+    """
+    positions = []
+    for n, full in zip(size, labels.shape[1:]):
+        cells = torch.arange(n, device=labels.device)
+        if align_corners:
+            positions.append((cells * ((full - 1) / max(n - 1, 1))).round().long())
+        else:
+            positions.append(((cells + 0.5) * (full / n)).long())
+    rows, columns = positions
+    return labels[:, rows][:, :, columns]
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -6,6 +6,8 @@ tables, figures and checks know it.
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
+
 METHODS: dict[str, Method] = {}
 SELF_TRAINED = "+self_training"  # ends the name of a method's row after self-training
 
@@ -51,6 +53,11 @@ class Method:
         Returns: (n,) tensor of the same type.
         """
         raise NotImplementedError(f"{self.name} is not recursive")
+
+
+def trainer_of(name: str):
+    """The class that trains a method, a `stage2.Trainer`."""
+    return resolve_name(METHODS[name].trainer)
 
 
 def title(name: str) -> str:

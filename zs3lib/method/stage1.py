@@ -153,12 +153,7 @@ def optimisation(
     optimiser = torch.optim.SGD(
         groups, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    return optimiser, poly(optimiser, steps)
-
-
-def poly(optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
-    """DeepLab's schedule: lr (1 - step / steps)^0.9."""
-    return PolynomialLR(optimiser, total_iters=steps, power=0.9)
+    return optimiser, PolynomialLR(optimiser, steps, power=0.9)
 
 
 def check_finite(

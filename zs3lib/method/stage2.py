@@ -12,12 +12,11 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from importlib.util import find_spec
-from pkgutil import resolve_name
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch.optim.lr_scheduler import PolynomialLR
 
 from ..classes import VOID, Split
 from ..seeds import stream
@@ -25,12 +24,6 @@ from .generator import Generator, Head
 from .layout import Batch
 from .losses import mmd, pixel_loss, zs_mmd
 from .methods import Method
-from .stage1 import check_finite, poly
-
-KINDS = ("generator", "recursion", "classifier", "q")  # of losses that a history always has
-NOTHING = torch.empty(0, dtype=torch.float64)
-SHARED = ("cell_stride", "feed_back", "fit_mixed", "samples", "warmup_epochs")  # of a pass
-RECURSION = dict.fromkeys(("tau", "gamma", "zs_weights", "pseudo"))  # count after the warm-up
 
 
 def compiled(function: Callable, wanted: bool | str, device: torch.device) -> Callable:
@@ -52,11 +45,6 @@ def fit_loss(generator: Generator, word: Tensor, real: Tensor, root: bool) -> Te
     return mmd(real, generated, root=root)
 
 
-def trainer_of(method: Method) -> type[Trainer]:
-    """The class that trains a method."""
-    return resolve_name(method.trainer)
-
-
 class Trainer:
     """One method's training of a `Head`.
 
@@ -67,7 +55,11 @@ class Trainer:
         settings: a `zs3lib.Settings`.
         steps: how many batches all epochs have together.
         device: where to train.
+
+    A subclass may train a `head_class` of its own: one that is made as `Head` is.
     """
+
+    head_class = Head
 
     def __init__(
         self,
@@ -83,8 +75,9 @@ class Trainer:
         self.split = split
         self.settings = settings
         torch.manual_seed(stream(settings.seed, 20))
-        features = settings.feature_dim
-        self.head = Head(words=words, noise=settings.noise, features=features).to(device)
+        self.head = self.head_class(
+            words=words, noise=settings.noise, features=settings.feature_dim
+        ).to(device)
         if settings.classifier_init == "uniform":
             for parameter in self.head.classifier.parameters():
                 nn.init.uniform_(parameter)
@@ -99,7 +92,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
         )
         # The schedule and the weight of unseen classes are ZS3Net's: the paper keeps its procedure.
-        self.schedule = poly(self.classifier_optimiser, steps)
+        self.schedule = PolynomialLR(self.classifier_optimiser, steps, power=0.9)
         weights = torch.ones(len(words))
         weights[list(split.unseen)] = settings.unseen_weight
         self.class_weights = weights.to(device)
@@ -217,115 +210,3 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(copy.deepcopy(state[name]))
-
-
-def fetched(steps: list[dict[str, Tensor]], kind: str) -> dict[int, Tensor]:
-    """The losses of a kind by the steps that have them, (n,) float64 on the CPU: one transfer."""
-    found = {n: step[kind] for n, step in enumerate(steps) if kind in step}
-    sizes = [len(losses) for losses in found.values()]
-    together = torch.cat([*found.values()]).double().cpu() if found else NOTHING
-    return dict(zip(found, together.split(sizes)))
-
-
-def early(settings):
-    """What of a method's settings counts before the recursion begins."""
-    return settings.model_copy(update=RECURSION)
-
-
-class Stage2:
-    """The training of every method of a run: one pass over the batches of an epoch serves all.
-
-    Until the warm-up ends ("after a few epochs of training", Sec. III) all methods with a generator
-    do the same with the same random numbers: to save time the first of them does it, and the others
-    start from a copy of it. All learn from the same batches, so that their settings must agree on
-    what a batch holds.
-
-    Arguments:
-        trainers: {method: Trainer}.
-        source: batches of (features (B, h, w, F), labels (B, S, S)); see `stage1`.
-
-    Attributes:
-        history: {method: {"generator", "recursion", "classifier", "q": mean of each epoch}}; None
-            where there was nothing.
-    """
-
-    def __init__(self, trainers: dict[str, Trainer], source):
-        self.trainers = trainers
-        self.source = source
-        self.settings = next(iter(trainers.values())).settings
-        self.history: dict[str, dict[str, list]] = {name: {} for name in trainers}
-        self.epochs = 0
-        for trainer in trainers.values():
-            if any(getattr(trainer.settings, n) != getattr(self.settings, n) for n in SHARED):
-                raise ValueError(f"methods trained together must agree on {', '.join(SHARED)}")
-        # The methods that do the same until the warm-up ends: none with a trainer of its own.
-        plain = {n: t for n, t in trainers.items() if type(t) is Trainer and t.method.generates}
-        settings = {name: early(trainer.settings) for name, trainer in plain.items()}
-        first = next(iter(settings.values()), None)
-        self.alike = [name for name, own in settings.items() if own == first]
-
-    def train(self, checkpoint) -> None:
-        """Train to the end; the state is saved after every epoch in a `storage.Checkpoint`.
-
-        Raises ZS3Error when a loss is not finite.
-        """
-        if state := checkpoint.load():
-            for name, trainer in self.trainers.items():
-                trainer.load_state_dict(state["trainers"][name])
-            self.history = state["history"]
-            self.epochs = state["epochs"]
-        count = self.source.batches
-        done = self.epochs * count
-        total = self.settings.stage2_epochs * count
-        with tqdm(total=total, initial=done, desc="stage 2", unit="batch") as bar:
-            while self.epochs < self.settings.stage2_epochs:
-                for name, steps in self.train_epoch(bar).items():
-                    self._record(name, steps, checkpoint)
-                self.epochs += 1
-                if self.epochs <= self.settings.warmup_epochs:
-                    self._share_warmup()
-                states = {name: trainer.state_dict() for name, trainer in self.trainers.items()}
-                content = {"trainers": states, "history": self.history, "epochs": self.epochs}
-                checkpoint.save(content)
-
-    def train_epoch(self, bar: tqdm) -> dict[str, list[dict]]:
-        """One pass over the images. Returns what each step of each method that took part lost."""
-        warm = self.epochs < self.settings.warmup_epochs
-        copied_later = self.alike[1:] if warm else []
-        active = {name: t for name, t in self.trainers.items() if name not in copied_later}
-        steps: dict[str, list[dict]] = {name: [] for name in active}
-        for n, (features, labels) in enumerate(self.source.epoch(self.epochs)):
-            # Draws belong to the step: a resumed run repeats them, and all methods start it alike.
-            torch.manual_seed(stream(self.settings.seed, 21, self.epochs, n))
-            batch = next(iter(active.values())).batch(features, labels)
-            for name, trainer in active.items():
-                trainer.recursing = trainer.method.recursive and not warm
-                torch.manual_seed(stream(self.settings.seed, 23, self.epochs, n))
-                steps[name].append(trainer.step(batch))
-            bar.update()
-        return steps
-
-    def _share_warmup(self) -> None:
-        for name in self.alike[1:]:
-            first = self.alike[0]
-            self.trainers[name].load_state_dict(self.trainers[first].state_dict())
-            self.history[name] = copy.deepcopy(self.history[first])
-
-    def _record(self, name: str, steps: list[dict], checkpoint) -> None:
-        """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
-        kinds = dict.fromkeys([*KINDS, *(kind for step in steps for kind in step)])
-        losses = {kind: fetched(steps, kind) for kind in kinds}
-        check_finite(
-            losses,
-            stage=f"stage 2, {name}",
-            epoch=self.epochs,
-            checkpoint=checkpoint,
-            ids=self.source.ids,
-            cure="lower classifier_lr or generator_lr",
-        )
-        values = {kind: torch.cat([NOTHING, *parts.values()]) for kind, parts in losses.items()}
-        # A step that was left out has no loss.
-        values["recursion"] = values["recursion"][values["q"] >= 2]
-        for kind, found in values.items():
-            mean = found.mean().item() if len(found) else None
-            self.history[name].setdefault(kind, []).append(mean)

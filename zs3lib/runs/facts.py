@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -34,7 +35,8 @@ def versions() -> dict[str, str]:
 
 def saved(run_folder: Path) -> str:
     """One line: what of an unfinished run is saved, and how to go on."""
-    backbones = run_folder.parent.glob(f"backbones/{run_folder.name.partition('-s')[0]}-*/*.pt")
+    network = re.split(r"-s\d", run_folder.name)[0]
+    backbones = run_folder.parent.glob(f"backbones/{network}-*/*.pt")
     newest = sorted(backbones, key=lambda path: path.stat().st_mtime)[-1:]
     part = " up to its last whole epoch"
     found = [f"stage 1{part * (path.stem == 'training')} ({path})" for path in newest]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +13,13 @@ from torch import nn
 
 from ..classes import Split
 from ..data.augment import validation_input
-from ..data.segmentation import SegmentationData, open_data
+from ..data.segmentation import SegmentationData, data_of
 from ..errors import ZS3Error, one_line
 from ..method.deeplab import build, freeze
 from ..method.features import pixel_classifier, predict
 from ..method.generator import Head
-from ..method.methods import METHODS, title
+from ..method.methods import METHODS, title, trainer_of
+from ..paths import run_settings
 from ..results.records import read_record
 from ..settings import Settings, what_is_wrong
 from ..storage import load_weights
@@ -45,9 +45,7 @@ class FinishedRun:
 
     def open_data(self, part: str) -> SegmentationData:
         """Its images, part "train" or "val"."""
-        settings = self.settings
-        chosen = {"holdout": settings.holdout, "background": settings.background}
-        return open_data(settings.dataset, settings.data_root, part, **chosen)
+        return data_of(self.settings, part)
 
     def predict(
         self, image: Image.Image, methods: Sequence[str] | None = None
@@ -92,12 +90,13 @@ def run_folder(run: str | Path) -> Path:
 
 def how_to_make(folder: Path) -> str:
     """The command that makes the run whose folder this is."""
-    profile, run = folder.absolute().parts[-2:]
-    if re.search(r"-s\d+-(?!strict)", run):  # of a list or split that make's grid may lack
-        return f"python -m zs3lib run runs/{profile}/{run}"
-    numbers = zip(("K", "SEED"), re.findall(r"(?<=-[ks])\d+", run))
-    command = f"make runs/{profile}/{run}/metrics.json PROFILE={profile}"
-    return " ".join([command, *map("=".join, numbers)])
+    named = run_settings(folder)
+    if not named:
+        return "train it with notebooks/train.ipynb"
+    run = f"runs/{named['profile']}/{folder.name}"
+    if not named["background"] or named["unseen_list"] != "paper":  # make's grid may lack it
+        return f"python -m zs3lib run {run}"
+    return "make {0}/metrics.json PROFILE={profile} K={k} SEED={seed}".format(run, **named)
 
 
 def open_run(
@@ -188,8 +187,8 @@ def load_heads(
             words = weights["words"]
             if len(words) != classes:
                 raise ValueError(f"{len(words)} classes, not {classes}")
-            head = Head(words=words, noise=settings.noise, features=settings.feature_dim)
-            head.projection = weights.get("projection")
+            kind = trainer_of(name).head_class
+            head = kind(words=words, noise=settings.noise, features=settings.feature_dim)
             head.load_state_dict(weights)
             heads[name] = head.to(device).eval()
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:

@@ -13,16 +13,13 @@ from pydantic import ValidationError, create_model
 
 from ..classes import DATASETS, in_grid
 from ..errors import ZS3Error, one_line
+from ..paths import ROOT, run_settings
 from ..profiles import PROFILES
 from ..settings import Number, Settings, Whole, Wholes, what_is_wrong
-from ..storage import ROOT, read_text
+from ..storage import read_text
 from .facts import saved
 
 TRAIN = ROOT / "notebooks" / "train.ipynb"
-FOLDER = re.compile(
-    r"(?P<dataset>\w+)-k(?P<k>\d+)-s(?P<seed>\d+)"
-    r"(-(?!strict|void)(?P<list>[\w-]+?))?(?P<void>-void)?(?P<strict>-strict)?"
-)
 
 
 def typed(kind: type, **given: object) -> list:
@@ -76,22 +73,13 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
 
     source, target, own = what, output or Path("out.ipynb"), {}
     if what.suffix != ".ipynb":
-        run = FOLDER.fullmatch(what.name)
-        if not run:
+        own = run_settings(what)
+        if not own:
             raise ZS3Error(
                 f"{what} is no run: write runs/<profile>/<dataset>-k<K>-s<seed>[-strict]"
             )
         source, target = TRAIN, what / "train.ipynb"
-        own = {
-            "profile": what.absolute().parent.name,
-            "dataset": run["dataset"],
-            "k": int(run["k"]),
-            "seed": int(run["seed"]),
-            "protocol": "strict" if run["strict"] else "paper",
-            "unseen_list": run["list"] or "paper",
-            "background": not run["void"],
-            "runs_root": str(what.absolute().parents[1]),
-        }
+        own["runs_root"] = str(what.absolute().parents[1])
     if twice := [name for name in own if name in given]:
         raise ZS3Error(f"{twice[0]} is in the run's name already (make: K, SEED ...): leave it out")
     try:

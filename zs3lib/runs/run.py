@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from textwrap import dedent
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.cuda import get_device_name
 
 from .. import parallel, storage
 from ..data import strict
 from ..data.augment import Augmented, Pictures, batches, validation_batches
-from ..data.segmentation import open_data
+from ..data.segmentation import data_of
 from ..data.words import load_word_vectors
 from ..errors import ZS3Error
 from ..extras import self_training
@@ -30,39 +26,20 @@ from ..method.deeplab import build, freeze
 from ..method.evaluate import evaluate
 from ..method.features import pixel_classifier
 from ..method.generator import Head
-from ..method.methods import METHODS, Method, title
+from ..method.methods import METHODS, title, trainer_of
 from ..method.metrics import OFFSETS, class_iou, operating_point
-from ..method.stage2 import Stage2, Trainer, trainer_of
+from ..method.stage2 import Trainer
+from ..method.together import Stage2
+from ..paths import run_settings
 from ..seeds import stream
 from ..settings import Settings
-from ..storage import Checkpoint, code_hash, file_hash, locked, plain_code, text_hash
+from ..storage import Checkpoint, file_hash, locked, text_hash
 from ..toy import world
-from . import facts, zs3net
+from . import facts, keys, zs3net
 from .devices import alone_on, device_of
 from .finished import how_to_make, open_run, run_folder
+from .record import record_of
 from .sources import FeatureCache, LiveFeatures
-
-# Settings that stage 1 depends on, and those that no stage does: where things lie, the machine, and
-# what comes after. Another value of one that counts is another key.
-STAGE1_SETTINGS = (
-    "dataset background backbone feature_dim aspp_rates multi_grid dropout align_corners base_size "
-    "crop_size scale_min scale_max blur backbone_seed stage1_batch_size stage1_loss stage1_epochs "
-    "stage1_steps stage1_optimiser stage1_lr fresh_lr_factor frozen_blocks frozen_bn momentum "
-    "weight_decay amp"
-).split()
-BESIDE = (
-    "data_root weights word_vectors device compile workers val_size self_training "
-    "self_training_share self_training_seen"
-).split()
-
-
-def source_of(method: Method) -> str:
-    """The code of a method that is not zs3lib's, and of its trainer; "" where Python has none."""
-    kinds = [type(method), trainer_of(method)]
-    own = [kind for kind in kinds if not kind.__module__.startswith("zs3lib.")]
-    with suppress(OSError, TypeError):  # typed at a prompt
-        return "".join(plain_code(dedent(inspect.getsource(kind))) for kind in own)
-    return ""
 
 
 class Run:
@@ -95,14 +72,10 @@ class Run:
         self._open_inputs()
         profile = Path(str(runs_root or storage.RUNS), settings.profile)
         self.folder = profile / settings.run_name
-        made_from = [self.split.unseen, self.train.fingerprint, self.inputs["weights"]]
-        made_from.append(code_hash("method", "data", "runs/sources", "parallel"))
-        self.backbone_key = settings.key(*STAGE1_SETTINGS, extra=made_from)
+        self.backbone_key = keys.backbone(self)
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.backbone_folder = profile / "backbones" / backbone
-        made_from = [self.backbone_key, self.inputs["word_vectors"], code_hash("extras")]
-        made_from += [source_of(METHODS[name]) for name in settings.methods]
-        self.head_key = settings.key(*dict(settings).keys() - BESIDE, extra=made_from)
+        self.head_key = keys.heads(self)
         self.heads: dict[str, Head] = {}
         self.self_trained: dict[str, nn.Module] = {}
         self.history: dict[str, dict] = {}
@@ -114,16 +87,7 @@ class Run:
         """Data, word vectors, and the network with its pretrained weights."""
         settings = self.settings
         world.provide(settings.data_root, settings.dataset)
-        self.train, self.val = (
-            open_data(
-                settings.dataset,
-                settings.data_root,
-                part,
-                holdout=settings.holdout,
-                background=settings.background,
-            )
-            for part in ("train", "val")
-        )
+        self.train, self.val = (data_of(settings, part) for part in ("train", "val"))
         if both := sorted({*self.train.ids} & {*self.val.ids}):
             raise ZS3Error(
                 f"train and val under {settings.data_root} share {len(both)} images, the first is "
@@ -203,16 +167,7 @@ class Run:
 
         if settings.features == "live":
             return LiveFeatures(self.model, images.ids, pictures, settings)
-        state = self.model.state_dict()
-        weights = b"".join(
-            value.cpu().numpy().tobytes()
-            for name, value in state.items()
-            if not name.endswith("num_batches_tracked")  # counts on when statistics stay
-        )
-        views = settings.key("views", "batch_size", "frozen_training")
-        content = [self.backbone_key, text_hash(weights), images.fingerprint, views]
-        name = f"{settings.dataset}-k{settings.k}-{text_hash(repr(content))}"  # of any seed
-        folder = self.cache_root / name
+        folder = self.cache_root / keys.features(self, images)  # of any seed
         cache = FeatureCache(folder / "features.bin", images.ids, settings)
         with self._working_in(folder, "features"):
             cache.fill(self.model, pictures)
@@ -221,7 +176,7 @@ class Run:
     def trainer(self, method: str, source: LiveFeatures | FeatureCache, **changes) -> Trainer:
         """What trains a method on this run's features, under some changed settings."""
         settings = self.settings.model_copy(update=changes)
-        return trainer_of(METHODS[method])(
+        return trainer_of(method)(
             METHODS[method],
             torch.from_numpy(self.words),
             self.split,
@@ -320,37 +275,7 @@ class Run:
 
     def record(self) -> dict:
         """Everything a table row says, and all that is needed to tell it from another run's."""
-        settings = self.settings.as_dict()
-        if missing := [name for name in self.settings.methods if name not in self.results]:
-            raise ZS3Error(f"no results for {', '.join(missing)} yet: run the cells above first")
-        cpu = f"CPU, {torch.get_num_threads()} threads"
-        top = {name: settings[name] for name in ("profile", "dataset", "k", "seed", "protocol")}
-        return storage.sealed(
-            top
-            | {
-                "settings": settings,
-                "seen": [self.split.names[i] for i in self.split.seen],
-                "unseen": list(self.split.unseen_names),
-                "methods": self.results,
-                "history": self.history,
-                "pretrained": self.pretrained,
-                "word_substitutions": self.substitutions,
-                "train_images": len(self.train),
-                "stage1_images": len(self.seen_images),
-                "val_images": len(self.val),
-                "data_fingerprint": f"{self.train.fingerprint}-{self.val.fingerprint}",
-                "inputs": self.inputs,
-                "keys": {"backbone": self.backbone_key, "head": self.head_key},
-                "versions": facts.versions(),
-                "git": facts.git(),
-                "device": cpu if self.device.type == "cpu" else get_device_name(self.device),
-                "seconds": self.seconds,
-                "wall_s": time.time() - self.started,
-                "interrupted": self.interrupted,
-                "peak_memory_mb": facts.peak_memory_mb(),
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            }
-        )
+        return record_of(self)
 
 
 def toy_run(folder: str | Path) -> Path:
@@ -361,11 +286,11 @@ def toy_run(folder: str | Path) -> Path:
     folder = run_folder(folder)
     if (folder / "metrics.json").is_file() and (folder / "heads.pt").is_file():
         return folder
-    name = re.fullmatch(r"(voc|context)-k(\d+)-s(\d+)", folder.name)
-    if folder.parent.name != "toy" or not name:
+    named = run_settings(folder)
+    if named.get("profile") != "toy":
         raise ZS3Error(f"no finished run in {folder}: {how_to_make(folder)}")
     print(f"toy/{folder.name} is not there yet: training it now, a minute or two on two CPU cores")
-    settings = Settings.make(dataset=name[1], k=int(name[2]), seed=int(name[3]))
+    settings = Settings.make(**named)
     run = Run(settings, runs_root=folder.parents[1])
     run.train_backbone()
     run.train_heads()

@@ -23,7 +23,7 @@ from .. import storage
 from ..classes import VOID
 from ..data.augment import Augmented, batches
 from ..method.deeplab import autocast, build
-from ..method.features import cell_labels
+from ..method.layout import cell_labels
 from ..seeds import shuffled, stream
 from ..settings import Settings
 from .attributes import ATTRIBUTES, having, made_up

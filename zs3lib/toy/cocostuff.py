@@ -1,7 +1,6 @@
 """A small COCO-Stuff in its official layout: the toy world's Context pictures, labels renamed."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from ..classes import COCOSTUFF_CLASSES, COCOSTUFF_LABELS, CONTEXT_CLASSES, VOID
 from ..data import words
 from ..data.segmentation import Context
-from ..storage import locked
+from ..storage import locked, replaced
 
 # Context's classes that COCO-Stuff calls otherwise, or that come nearest; background: no label.
 LABEL_OF = dict(
@@ -65,11 +64,8 @@ def ensure(root: Path | str) -> Path:
     place = Path(root).absolute() / "cocostuff"
     with locked(place):
         if not (place / "wordvectors.txt").is_file():
-            with tempfile.TemporaryDirectory(prefix=".cocostuff-", dir=root) as scratch:
-                fresh = Path(scratch, "new")
+            with replaced(place) as fresh:
                 for part in ("train", "val"):
                     _write_pictures(Path(root), fresh, part)
                 _write_words(Path(root), fresh)
-                place.rename(Path(scratch, "old"))
-                fresh.rename(place)
     return place

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,9 @@ from PIL import Image
 from scipy.io import savemat
 from tqdm.contrib.concurrent import process_map
 
-from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, VOC_CLASSES, voc_palette
+from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, CONTEXT_LABELS, VOC_CLASSES, voc_palette
 from ..errors import ZS3Error
-from ..storage import DATA, RESOURCES, code_hash, file_hash
+from ..storage import DATA, RESOURCES, code_hash, file_hash, replaced
 from . import cocostuff, corpus, scenes
 from .attributes import FILE
 
@@ -27,8 +26,7 @@ MATS = "context/trainval"
 
 def context_codes() -> np.ndarray:
     """The number of each Context class among the 459 labels, (60,) uint16; background: unknown."""
-    lines = LABELS_459.read_text(encoding="utf-8").splitlines()
-    number = {line.partition(": ")[2]: n for n, line in enumerate(lines, start=1)}
+    number = {name: n for n, name in enumerate(CONTEXT_LABELS, start=1)}
     named = CONTEXT_LABEL_OF | {"background": "unknown"}
     return np.array([number[named.get(name, name)] for name in CONTEXT_CLASSES], np.uint16)
 
@@ -102,8 +100,7 @@ def ensure(
         force: make it even where it is there and of these settings and this code.
         workers: processes that draw.
 
-    Everything is written to a sibling folder that takes `root`'s place at the end: no reader meets
-    half a world. Raises ZS3Error where `root` is something else (nothing of the user's is lost).
+    Raises ZS3Error where `root` is something else (nothing of the user's is lost).
     """
     if min(train, val) < 1 or short_side < 32:
         raise ZS3Error(
@@ -118,9 +115,7 @@ def ensure(
             return root
     if root.exists() and any(root.iterdir()) and not record.exists():
         raise ZS3Error(f"{root} exists and is not a toy world: choose another folder or empty it")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
-        fresh = Path(scratch, "new")
+    with replaced(root) as fresh:
         for folder in (*PICTURES.values(), MASKS, LISTS, MATS):
             (fresh / folder).mkdir(parents=True)
         _write_texts(fresh, seed, train, val)
@@ -128,9 +123,6 @@ def ensure(
         bar = {"desc": "toy world", "unit": "pair", "disable": not progress}
         process_map(write, range(train + val), max_workers=max(1, workers), chunksize=1, **bar)
         (fresh / "world.json").write_text(json.dumps(made, indent=1) + "\n")
-        if root.exists():
-            root.rename(Path(scratch, "old"))  # an old world moves off: no rename replaces it
-        fresh.rename(root)
     return root
 
 
