@@ -67,7 +67,7 @@ FIG3    := $(if $(filter $(SHOWN),$(RECORDS)),$(FIGURES)/fig3.png)
 STORIES := $(patsubst %,$(RUNS)/%.ipynb,method data new_class diagnose)# the report shows them too
 PICTURES = $(if $(DATA),$(patsubst %,figures/toy/%.png,method new_class diagnose))# the README's
 METHOD  := $(filter-out %/download.py,$(foreach f,method extras data,$(wildcard zs3lib/$f/*.py))) \
-           $(patsubst %,zs3lib/%.py,runs/run runs/sources settings profiles classes)
+           $(patsubst %,zs3lib/%.py,runs/run runs/keys runs/sources settings profiles classes)
 RESULTS := $(wildcard zs3lib/results/*.py zs3lib/plots/*.py) \
            $(patsubst %,zs3lib/resources/%,audit.md notes.ini)
 EXPLORE := $(wildcard zs3lib/explore/*.py zs3lib/plots/*.py)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from zs3lib.paths import RESOURCES, TABLES
 from zs3lib.results import paper
-from zs3lib.storage import RESOURCES, TABLES
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 audit = importlib.import_module("audit")

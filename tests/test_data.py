@@ -17,7 +17,7 @@ from zs3lib import ZS3Error
 from zs3lib.classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, voc_palette
 from zs3lib.data import augment
 from zs3lib.data.segmentation import SBD, VOC, Context, open_data, read_ids
-from zs3lib.storage import RESOURCES
+from zs3lib.paths import RESOURCES
 
 KIT = "VOCdevkit/VOC2012"
 LISTS = f"{KIT}/ImageSets/Segmentation"

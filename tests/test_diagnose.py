@@ -24,7 +24,7 @@ def run(settings, tmp_path):
     words = torch.randn(21, 300)
     words[10] = 3 * (words[13] + 0.1 * torch.randn(300))  # cow's word is all but horse's, longer
     words[14] = words[0]  # motorbike's is background's, which does not count
-    head = Head(words=words, features=FEATURES).eval()
+    head = Head(words=words, feature_dim=FEATURES).eval()
     with torch.no_grad():
         head.classifier.weight.zero_()
         head.classifier.bias.zero_()

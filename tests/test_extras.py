@@ -72,7 +72,7 @@ def test_loops_join_each_node_to_itself_and_normalise():
 
 def test_the_graph_generator_is_its_formula():
     torch.manual_seed(0)
-    generator = GraphGenerator(word_dim=6, hidden=5, features=4).eval()
+    generator = GraphGenerator(word_dim=6, hidden=5, feature_dim=4).eval()
     w1, b1, w2, b2 = generator.parameters()
     assert (b1 == 0.01).all() and (b2 == 0.01).all()
     w1, b1, w2, b2 = generator.double().parameters()
@@ -234,7 +234,7 @@ def test_it_learns_true_labels_of_seen_images_and_predicted_ones_elsewhere(
 
 def test_it_starts_from_the_frozen_network_and_the_methods_classifier(opened):
     run = opened()
-    head = Head(words=torch.from_numpy(run.words), features=run.settings.feature_dim)
+    head = Head(words=torch.from_numpy(run.words), feature_dim=run.settings.feature_dim)
     network = whole_network(run.model, head.classifier, run.settings).eval()
     images = torch.randn(1, 3, 32, 32)
     features = run.model.eval().features(images)

@@ -14,7 +14,7 @@ from zs3lib.method.stage2 import compiled
 
 
 def test_weights_start_as_xavier_has_them_with_a_bias_of_a_hundredth():
-    for weight, bias in zip(*[iter(Generator(features=16).parameters())] * 2):
+    for weight, bias in zip(*[iter(Generator(feature_dim=16).parameters())] * 2):
         bound = (6 / sum(weight.shape)) ** 0.5
         assert 0.98 * bound < weight.abs().max() <= bound
         assert (bias == 0.01).all()
@@ -31,7 +31,7 @@ def test_noise_is_what_it_says(kind, mean, std):
 
 
 def test_half_of_the_hidden_units_are_dropped_in_training_alone():
-    generator = Generator(features=8)
+    generator = Generator(feature_dim=8)
     hidden = torch.ones(200, 256)
     dropped = generator.model[2](hidden)
     assert set(dropped.unique().tolist()) == {0, 2}

@@ -16,15 +16,15 @@ PACKAGE = ROOT / "zs3lib"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FORBIDDEN = {"ctypes", "cffi", "llvmlite", "numba"}
 # What each room may import of zs3lib, besides itself; the root may import everything.
-CORE = {"classes", "errors", "seeds", "storage"}
+CORE = {"classes", "errors", "paths", "seeds", "storage"}
 MAY_IMPORT = {
     "method": {"classes", "errors", "seeds", "parallel"},
     "data": CORE,
     "runs": CORE
-    | {"settings", "profiles", "parallel", "paths", "method", "data", "extras"}
+    | {"settings", "profiles", "parallel", "method", "data", "extras"}
     | {"results.records", "toy"},
     "extras": CORE | {"method", "data"},
-    "results": {"classes", "errors", "storage", "method.methods"},
+    "results": {"classes", "errors", "paths", "storage", "method.methods"},
     "plots": {"classes", "errors", "storage", "method.methods"},
     "toy": CORE | {"data", "method", "settings"},
     "explore": CORE | {"settings", "runs", "method", "data", "toy"},

@@ -15,16 +15,10 @@ from torch import nn
 
 from zs3lib.classes import VOID, Split, split
 from zs3lib.method.deeplab import build, freeze
-from zs3lib.method.evaluate import evaluate, margins
+from zs3lib.method.evaluate import evaluate
 from zs3lib.method.features import predict
-from zs3lib.method.metrics import (
-    OFFSETS,
-    class_iou,
-    confusion_matrix,
-    confusions,
-    operating_point,
-    scores,
-)
+from zs3lib.method.metrics import class_iou, confusion_matrix, scores
+from zs3lib.method.operating import OFFSETS, confusions, margins, operating_point
 
 THREE = Split("voc", 1, ("a", "b", "c"), (0, 1), (2,))
 

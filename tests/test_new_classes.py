@@ -159,7 +159,7 @@ def test_a_missing_toy_run_is_trained_once(settings, tmp_path, monkeypatch, caps
         return settings(methods=("ours",), stage2_epochs=1, **given)
 
     monkeypatch.setattr(run, "Settings", SimpleNamespace(make=tiny))
-    monkeypatch.setattr(run.storage, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(run, "CACHE", tmp_path / "cache")
     folder = toy_run(tmp_path / "toy" / "voc-k9-s3")
     assert "toy/voc-k9-s3 is not there yet" in capsys.readouterr().out
     monkeypatch.undo()

@@ -18,6 +18,7 @@ from zs3lib.method import stage1
 from zs3lib.method.deeplab import build
 from zs3lib.method.methods import METHODS
 from zs3lib.method.stage2 import Trainer
+from zs3lib.runs.record import record_of
 
 PAPER = Settings.make(profile="paper", device="cpu")
 
@@ -113,7 +114,7 @@ def test_a_small_run_from_the_official_files_to_a_record(world, settings, tmp_pa
     history = run.train_heads()["ours"]
     assert len(history["classifier"]) == 2 and np.isfinite(history["classifier"]).all()
     run.evaluate()
-    record = run.record()
+    record = record_of(run)
     assert record["profile"] == "paper" and record["settings"]["multi_grid"] == [1, 2, 4]
     assert 0 <= record["methods"]["ours"]["metrics"]["hiou"] <= 100
     assert record["train_images"] == 32

@@ -33,7 +33,8 @@ class Draws(nn.Module):
             self.noises[kind] = torch.randn(64, 300, generator=random).double()
             self.masks[kind] = 2.0 * (torch.rand(64, 256, generator=random) < 0.5).double()
         self.rank = torch.zeros(2, 64, dtype=torch.long)  # of each cell among those of its class
-        for cells, rank in zip(cell_labels(labels, (8, 8)).flatten(1)[2:4], self.rank):
+        shown = cell_labels(labels, (8, 8), align_corners=False).flatten(1)
+        for cells, rank in zip(shown[2:4], self.rank):
             for c in cells.unique():
                 rank[cells == c] = torch.arange(int((cells == c).sum()))
         self.order = ["fit"] * fitted + ["generated", "pseudo"] * recursed + ["classify"]

@@ -11,8 +11,8 @@ from pkgutil import resolve_name
 
 from .classes import DATASETS, in_grid
 from .errors import ZS3Error
+from .paths import DATA, FIGURES, RESOURCES, ROOT, RUNS, TABLES
 from .profiles import PROFILES
-from .storage import DATA, FIGURES, RESOURCES, ROOT, RUNS, TABLES
 
 
 def option(*names: str, **how) -> tuple:

@@ -1,4 +1,6 @@
-"""Where things lie: the checkout this package was installed from, or the current folder."""
+"""Where things lie: in the checkout this package was installed from, or in the current folder; and
+what the folder of a run is called.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,8 +17,8 @@ FIGURES = ROOT / "figures"
 RESOURCES = PACKAGE / "resources"
 
 RUN = re.compile(
-    r"(?P<dataset>[\w-]+?)-k(?P<k>\d+)-s(?P<seed>\d+)"
-    r"(-(?!strict|void|holdout)(?P<list>[\w-]+?))?(?P<void>-void)?(?P<strict>-strict)?"
+    r"(?!.*-holdout$)(?P<dataset>[\w-]+?)-k(?P<k>\d+)-s(?P<seed>\d+)"
+    r"(-(?!strict|void)(?P<list>[\w-]+?))?(?P<void>-void)?(?P<strict>-strict)?"
 )
 
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from .classes import Split, split, tau_gamma
 from .errors import ZS3Error
 from .method.methods import METHODS
+from .paths import run_name
 from .profiles import PROFILES, recipe_values
-from .storage import run_name, text_hash
+from .storage import text_hash
 
 
 def _listed(value: object) -> object:

@@ -21,9 +21,8 @@ from typing import IO, Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from .errors import ZS3Error, one_line
-from .paths import CACHE, DATA, FIGURES, PACKAGE, RESOURCES, ROOT, RUNS, TABLES, run_name
+from .paths import PACKAGE
 
-__all__ = ["CACHE", "DATA", "FIGURES", "RESOURCES", "ROOT", "RUNS", "TABLES", "run_name"]
 SCHEMA = 4  # of run records
 
 
@@ -179,8 +178,9 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, key: str):
-        self.path = Path(path)
+        self.path = path
         self.key = key
+        self.resumed = False  # whether a state was read: the time before it is lost
 
     def load(self) -> dict | None:
         """The saved state; None where there is none, it is another key's, or it is damaged."""
@@ -192,7 +192,8 @@ class Checkpoint:
             damaged = f"{self.path} is damaged and is not used: that stage starts anew"
             warnings.warn(damaged, stacklevel=2)
             return None
-        return state if state.get("key") == self.key else None
+        self.resumed = state.get("key") == self.key
+        return state if self.resumed else None
 
     def save(self, state: dict) -> None:
         save(self.path, state | {"key": self.key})

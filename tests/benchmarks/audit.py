@@ -17,9 +17,10 @@ from pathlib import Path
 import pandas as pd
 
 from zs3lib.classes import split
+from zs3lib.paths import RESOURCES, TABLES
 from zs3lib.results.paper import head, published
 from zs3lib.results.texts import markdown
-from zs3lib.storage import RESOURCES, TABLES, write_texts
+from zs3lib.storage import write_texts
 
 HERE = Path(__file__).parent
 ROW = ["table", "dataset", "k", "model"]

@@ -29,6 +29,7 @@ from zs3lib.method.features import upsample
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import confusion_matrix
 from zs3lib.method.stage2 import Trainer
+from zs3lib.paths import RUNS, TABLES
 from zs3lib.runs.devices import device_of
 from zs3lib.runs.sources import FeatureCache
 from zs3lib.settings import Settings
@@ -185,8 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a test that it runs")
-    parser.add_argument("--runs", type=Path, default=storage.RUNS, help="run records")
-    parser.add_argument("--out", type=Path, default=storage.TABLES / "bench.md")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="run records")
+    parser.add_argument("--out", type=Path, default=TABLES / "bench.md")
     options = parser.parse_args(arguments)
     quick = options.quick
     parts = [stage2(32 if quick else 312), networks("toy", 32 if quick else 128)]

@@ -26,8 +26,9 @@ from matplotlib import pyplot as plt
 from tqdm.auto import tqdm
 
 from zs3lib import Settings, storage
-from zs3lib.method.metrics import operating_point
+from zs3lib.method.operating import operating_point
 from zs3lib.method.stage2 import Trainer
+from zs3lib.paths import FIGURES, RUNS, TABLES
 from zs3lib.results.paper import published
 from zs3lib.results.texts import markdown, spread
 from zs3lib.runs import facts
@@ -142,7 +143,7 @@ def main() -> None:
     command.add_argument("--ks", nargs="+", type=int, default=[2, 6, 10])
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     words = command.parse_args()
-    folder = storage.RUNS / "lite" / "readings"
+    folder = RUNS / "lite" / "readings"
     for k in words.ks:
         path = folder / f"voc-k{k}-s{'-'.join(map(str, words.seeds))}.json"
         if not path.is_file():
@@ -157,7 +158,7 @@ def main() -> None:
     rows = pd.DataFrame([row for part in done for row in part["rows"]])
     order = pd.Categorical(rows["reading"], READINGS)
     rows = rows.assign(reading=order).sort_values(["k", "reading", "unseen weight", "seed"])
-    out = storage.TABLES / "lite" / "readings"
+    out = TABLES / "lite" / "readings"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
     commits = sorted({str(part["git"]["commit"])[:10] for part in done})
     minutes = sum(part["minutes"] for part in done)
@@ -170,7 +171,7 @@ def main() -> None:
     )
     heading = "# Which reading gives the published shape?"
     out.with_suffix(".md").write_text(f"{heading}\n\n{about}\n\n{markdown(table(rows))}\n")
-    draw(rows, storage.FIGURES / "lite" / "readings.png")
+    draw(rows, FIGURES / "lite" / "readings.png")
 
 
 if __name__ == "__main__":

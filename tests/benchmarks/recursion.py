@@ -21,8 +21,9 @@ from pathlib import Path
 import pandas as pd
 
 from zs3lib import Settings, plots, storage
-from zs3lib.method.metrics import operating_point
+from zs3lib.method.operating import operating_point
 from zs3lib.method.together import Stage2
+from zs3lib.paths import FIGURES, RUNS, TABLES
 from zs3lib.results import beside, records, tables
 from zs3lib.results.paper import hiou_frame
 from zs3lib.results.texts import markdown, spread
@@ -57,7 +58,7 @@ GROUPS = [
     ({"warmup_epochs": 2}, {"Ours, a quarter of the epochs as warm-up": ("ours", {})}),
 ]
 RECORDED = list(GROUPS[0][1])[:4]  # the methods of a run's record
-FOLDER = storage.RUNS / "lite" / "recursion"
+FOLDER = RUNS / "lite" / "recursion"
 COLUMNS = {"seen_miou": "Seen", "unseen_miou": "Unseen", "hiou": "hIoU"}
 
 
@@ -117,7 +118,7 @@ def write(parts: list[dict]) -> None:
     rows = pd.DataFrame([row for part in parts for row in part["rows"]])
     rows["Variant"] = pd.Categorical(rows["Variant"], [row for _, group in GROUPS for row in group])
     rows = rows.drop_duplicates(["K", "Variant", "Seed"]).sort_values(["K", "Variant", "Seed"])
-    out = storage.TABLES / "lite" / "recursion"
+    out = TABLES / "lite" / "recursion"
     rows.to_csv(out.with_suffix(".csv"), index=False, float_format="%.3f")
     groups = rows.groupby(["K", "Variant"], observed=True)[[*COLUMNS.values(), "Best hIoU", "Area"]]
     cells = spread(groups.mean(), groups.std())
@@ -137,19 +138,19 @@ def write(parts: list[dict]) -> None:
 
 def write_tables() -> None:
     """Tables I and III and the curves, of the records that are there; stage 1 may differ by K."""
-    found = records.read_records(storage.RUNS, "lite", datasets=["voc"])
+    found = records.read_records(RUNS, "lite", datasets=["voc"])
     stage1 = {r["k"]: (r["settings"]["stage1_epochs"], r["settings"]["weights"]) for r in found}
     told = "; ".join(
         f"K = {k}: {epochs} epochs from {Path(weights).name}"
         for k, (epochs, weights) in sorted(stage1.items())
     )
     free = ("stage1_epochs", "the content of weights")
-    tables.write("lite", runs=storage.RUNS, datasets=["voc"], free=free, note=f"Stage 1, {told}.")
-    beside.write_operating(found, storage.TABLES, "lite")
+    tables.write("lite", runs=RUNS, datasets=["voc"], free=free, note=f"Stage 1, {told}.")
+    beside.write_operating(found, TABLES, "lite")
     curves = plots.operating_curves(beside.curves(found))
-    plots.save(curves, storage.FIGURES / "lite" / "operating")
+    plots.save(curves, FIGURES / "lite" / "operating")
     drawn = plots.hiou_over_k(hiou_frame(found, ["voc"]))
-    plots.save(drawn, storage.FIGURES / "lite" / "hiou")
+    plots.save(drawn, FIGURES / "lite" / "hiou")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from worlds import measure
 
 from zs3lib import storage
+from zs3lib.paths import FIGURES, TABLES
 
 BASE = {"images": 24, "size": 96, "classes": 21, "k": 10}
 SWEEPS = {
@@ -88,8 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--quick", action="store_true", help="two points a sweep")
-    parser.add_argument("--out", type=Path, default=storage.TABLES / "scaling.md")
-    parser.add_argument("--figure", type=Path, default=storage.FIGURES / "scaling.png")
+    parser.add_argument("--out", type=Path, default=TABLES / "scaling.md")
+    parser.add_argument("--figure", type=Path, default=FIGURES / "scaling.png")
     options = parser.parse_args(arguments)
     frame = measured({"images": (8, 16), "size": (32, 64)} if options.quick else SWEEPS)
     figure(frame, options.figure)

@@ -21,7 +21,8 @@ import gensim.downloader
 from torchvision.datasets.utils import check_integrity
 
 from ..errors import ZS3Error
-from ..storage import RESOURCES, atomic_write, file_hash
+from ..paths import RESOURCES
+from ..storage import atomic_write, file_hash
 from . import words
 from .segmentation import sbd_folder
 

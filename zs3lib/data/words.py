@@ -10,7 +10,8 @@ import numpy as np
 
 from ..classes import DATASETS
 from ..errors import ZS3Error, one_line
-from ..storage import CACHE, atomic_write, locked, text_hash
+from ..paths import CACHE
+from ..storage import atomic_write, locked, text_hash
 
 # Spellings to try, in order, when a class name itself is unknown. A tuple is averaged.
 SPELLINGS: dict[str, tuple[str | tuple[str, ...], ...]] = {

@@ -48,7 +48,9 @@ def real_features(run: FinishedRun, *, per_class: int, images: int) -> dict[int,
         image, labels = data.load(i)
         features = extract(run.model, validation_input(image, run.settings), run.settings)
         features = features[0].float().cpu()
-        cells = cell_labels(torch.from_numpy(labels)[None], features.shape[:2])[0]
+        corners = run.settings.align_corners
+        labels = torch.from_numpy(labels)[None]
+        cells = cell_labels(labels, features.shape[:2], align_corners=corners)[0]
         for c in useful:
             rows = features[cells == c]
             found[c].append(rows[rng.permutation(len(rows))[:PER_IMAGE]])

@@ -13,7 +13,6 @@ class GraphContext(Method):
 
     name = "graph_context"
     title = "ZS3Net + graph context (extra)"
-    about = "ZS3Net, its classifier also trained on features generated for whole regions"
     colour = "#56b4e9"
     extra = True
     datasets = ("context",)
@@ -26,7 +25,6 @@ class Projection(Method):
 
     name = "projection"
     title = "Projection (extra)"
-    about = "features regressed to word vectors on seen classes, the nearest word wins"
     colour = "#cc79a7"
     generates = False
     extra = True

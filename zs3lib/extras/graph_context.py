@@ -76,7 +76,7 @@ class GraphGenerator(Generator):
     """A feature for each node: H = LeakyReLU(A [a; z] W1 + b1), dropout, X = A H W2 + b2."""
 
     def forward(self, words: Tensor, noise: Tensor, adjacency: Tensor) -> Tensor:
-        """Words a and noise z of n nodes, (n, word_dim) each, and A, (n, n) -> (n, features)."""
+        """Words a and noise z of n nodes, (n, word_dim) each, and A, (n, n) -> (n, feature_dim)."""
         first, activation, dropout, last = self.model
         hidden = dropout(activation(first(adjacency @ torch.cat([words, noise], 1))))
         return last(adjacency @ hidden)
@@ -89,13 +89,13 @@ class GraphTrainer(Trainer):
     nodes are generated and fitted like others, but are no target of the classifier.
     """
 
-    def __init__(self, *arguments, device: torch.device | str = "cpu", **options):
-        super().__init__(*arguments, device=device, **options)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         settings = self.settings
         words = self.head.words
         self.graph_generator = GraphGenerator(
-            word_dim=words.shape[1], noise=settings.noise, features=settings.feature_dim
-        ).to(device)
+            word_dim=words.shape[1], noise=settings.noise, feature_dim=settings.feature_dim
+        ).to(self.device)
         self.graph_optimiser = torch.optim.Adam(
             self.graph_generator.parameters(), lr=settings.generator_lr
         )

@@ -28,7 +28,7 @@ class ProjectionHead(Head):
     """A head whose classifier is the product of unit words and a projection.
 
     Attributes:
-        projection: P and p, (features + 1, 300) float32, times `SCALE`.
+        projection: P and p, (feature_dim + 1, 300) float32, times `SCALE`.
     """
 
     def __init__(self, *, words: Tensor, **options):
@@ -56,21 +56,21 @@ class ProjectionTrainer(Trainer):
 
     head_class = ProjectionHead
 
-    def __init__(self, *arguments, device: torch.device | str = "cpu", **options):
-        super().__init__(*arguments, device=device, **options)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         size = self.settings.feature_dim + 1  # and 1, for p
         words = self.head.words
         self.unit = F.normalize(words)
         self.sums = nn.Module()
         self.sums.register_buffer("squares", torch.zeros(size, size, dtype=torch.float64))
         self.sums.register_buffer("products", torch.zeros(size, words.shape[1]).double())
-        self.sums.to(device)
+        self.sums.to(self.device)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Add a batch and solve. Returns the mean squared distance to the words as "projection"."""
-        cells = batch.cells[batch.seen]
+        cells = batch.cells[batch.without_unseen]
         known = cells != VOID
-        features = F.pad(batch.features[batch.seen][known], (0, 1), value=1.0).double()
+        features = F.pad(batch.features[batch.without_unseen][known], (0, 1), value=1.0).double()
         words = self.unit[cells[known]].double()
         self.sums.squares += features.T @ features
         self.sums.products += features.T @ words

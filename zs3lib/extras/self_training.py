@@ -83,6 +83,7 @@ def train(run) -> dict[str, nn.Module]:
             losses = _fine_tune(run, name, network)
             state = {"model": network.state_dict(), "losses": losses}
             done.save(state)
+        run.interrupted |= done.resumed
         network.load_state_dict(state["model"])
         networks[row] = freeze(network).to(run.device)
         run.history[row] = {"loss": state["losses"]}
@@ -92,7 +93,6 @@ def train(run) -> dict[str, nn.Module]:
 def _fine_tune(run, name: str, network: nn.Module) -> list[float]:
     data = run.train.with_masks(label_maps(run)[name])
     part = Checkpoint(run.folder / "self_training.pt", f"{key(run)} {name}")
-    run.interrupted |= part.path.exists()
     losses = stage1.train(
         network,
         Pictures(data, list(range(len(data))), run.settings),
@@ -101,6 +101,7 @@ def _fine_tune(run, name: str, network: nn.Module) -> list[float]:
         checkpoint=part,
         stage=f"self-training: {title(name)}",
     )
+    run.interrupted |= part.resumed
     part.remove()
     return losses
 

@@ -9,6 +9,7 @@ methods: where ZS3Net, Ours and Equal Weight differ (Sec. III-B, IV-E).
 stage2: generator and classifier trained together, by one method (Sec. III, Fig. 2).
 together: all methods in one pass, with the warm-up that they share (Sec. III).
 evaluate, metrics: PA, MA, mIoU, hIoU (Sec. IV-A).
+operating: beside the paper, a method at every balance of seen against unseen classes.
 
 `zs3lib/runs/run.py` calls them one after the other.
 """

@@ -3,7 +3,7 @@
 The decoder's output is the per-pixel *feature* that the generator imitates, at 1/4 of the image's
 height and width; logits are upsampled to the image's own size ("H x W" in the paper). The 1x1
 `classifier` is stage 1's and thrown away after it: stage 2 trains a fresh one (`generator.Head`),
-as ZS3Net does.
+as ZS3Net does; the paper does not say.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from ..seeds import stream
 
 FEATURE_DIM = 256
 LOW_LEVEL_DIM = 48
+
+
+def resized(maps: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Features or logits at another size, bilinear: (B, C, h, w) -> (B, C, *size)."""
+    return F.interpolate(maps, size, mode="bilinear", align_corners=align_corners)
 
 
 def _dilate(block: nn.Module, dilation: int) -> None:
@@ -98,8 +103,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        size = low.shape[-2:]
-        high = F.interpolate(high, size, mode="bilinear", align_corners=self.align_corners)
+        high = resized(high, low.shape[-2:], self.align_corners)
         return self.fuse(torch.cat([high, self.reduce(low)], dim=1))
 
 
@@ -149,8 +153,7 @@ class DeepLabV3Plus(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the input's resolution, (B, 3, H, W) float -> (B, classes, H, W) float32."""
         logits = self.classifier(self.features(images)).float()
-        size = images.shape[-2:]
-        return F.interpolate(logits, size, mode="bilinear", align_corners=self.align_corners)
+        return resized(logits, images.shape[-2:], self.align_corners)
 
 
 def build(settings, classes: int) -> DeepLabV3Plus:
@@ -171,7 +174,7 @@ def build(settings, classes: int) -> DeepLabV3Plus:
 def freeze(network: nn.Module) -> nn.Module:
     """Stage 2 only reads the network: no gradients, batch statistics fixed (Sec. IV-A)."""
     for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d | nn.SyncBatchNorm):
             layer.momentum = 0.0  # `frozen_training` uses a batch's statistics, but keeps none
     return network.eval().requires_grad_(False)
 

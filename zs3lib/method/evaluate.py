@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..classes import VOID, Split
+from ..classes import Split
 from .deeplab import DeepLabV3Plus
 from .features import pixel_logits
-from .metrics import OFFSETS, confusions
-
-ROWS = VOID + 1  # void has a row of its own: nothing is sorted out before counting
+from .metrics import ROWS
+from .operating import OFFSETS, confusions, margins
 
 
 def evaluate(
@@ -45,31 +44,3 @@ def evaluate(
         ):
             counts[name] += margins(logits, truth, split)
     return {name: confusions(count)[:, :classes].cpu() for name, count in counts.items()}
-
-
-def margins(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
-    """Count pixels by their best seen and best unseen class, and by the least offset from which the
-    unseen one wins: at offset 0 that is where it has the greatest logit of all.
-
-    Arguments:
-        logits: (C, H, W) float.
-        labels: (H, W) uint8; 255 is void.
-
-    Returns: (2, len(OFFSETS), 256, C) int64: [0, i] counts (label, best seen class), [1, i] (label,
-        best unseen class) of the pixels that are called unseen from the i-th offset on.
-    """
-    found = []
-    for group in (split.seen, split.unseen):
-        members = torch.tensor(group, device=logits.device)
-        value, index = logits[members].max(0)
-        found.append((value, members[index]))
-    (seen, seen_class), (unseen, unseen_class) = found
-    offsets = torch.tensor(OFFSETS[1:-1], device=logits.device)
-    step = torch.bucketize(seen - unseen, offsets) + 1
-    place = (step * ROWS + labels) * len(logits)
-    size = len(OFFSETS) * ROWS * len(logits)
-    counts = [
-        torch.bincount((place + best).flatten(), minlength=size)
-        for best in (seen_class, unseen_class)
-    ]
-    return torch.stack(counts).view(2, len(OFFSETS), ROWS, len(logits))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .deeplab import DeepLabV3Plus, autocast
+from .deeplab import DeepLabV3Plus, autocast, resized
 
 
 def extract(network: DeepLabV3Plus, images: Tensor, settings, *, training: bool = False) -> Tensor:
@@ -32,7 +31,7 @@ def extract(network: DeepLabV3Plus, images: Tensor, settings, *, training: bool 
 def upsample(logits: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Logits of each pixel, (h, w, C) float -> (C, H, W)."""
     batch = logits.permute(2, 0, 1)[None].contiguous()  # five times as quick on a CPU
-    return F.interpolate(batch, size, mode="bilinear", align_corners=align_corners)[0]
+    return resized(batch, size, align_corners)[0]
 
 
 def pixel_logits(

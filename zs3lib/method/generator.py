@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..classes import VOID
 from .deeplab import FEATURE_DIM
 
 
@@ -18,7 +19,7 @@ class Generator(nn.Module):
         word_dim: length of a word vector, and of the noise ("of matching dimensionality").
         hidden: width of the hidden layer.
         noise: "gaussian" (the paper's word) or "uniform" on (0, 1) (ZS3Net's code).
-        features: length of a feature.
+        feature_dim: length of a feature.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Generator(nn.Module):
         word_dim: int = 300,
         hidden: int = 256,
         noise: str = "gaussian",
-        features: int = FEATURE_DIM,
+        feature_dim: int = FEATURE_DIM,
     ):
         super().__init__()
         self.word_dim = word_dim
@@ -36,7 +37,7 @@ class Generator(nn.Module):
             nn.Linear(2 * word_dim, hidden),
             nn.LeakyReLU(0.2),
             nn.Dropout(0.5),
-            nn.Linear(hidden, features),
+            nn.Linear(hidden, feature_dim),
         )
         for layer in (self.model[0], self.model[3]):
             nn.init.xavier_uniform_(layer.weight)
@@ -59,7 +60,7 @@ class Generator(nn.Module):
             noise: (n, word_dim).
             index: with several words, the one that each feature is of, (n,) int64 in [0, C).
 
-        Returns: (n, features).
+        Returns: (n, feature_dim).
         """
         first, *rest = self.model
         word_weight, noise_weight = first.weight.split(self.word_dim, dim=1)
@@ -77,25 +78,25 @@ class Head(nn.Module):
     Arguments:
         words: word vectors of all classes, (C, 300) float32.
         noise: the generator's noise, "gaussian" or "uniform".
-        features: length of a feature.
+        feature_dim: length of a feature.
     """
 
-    def __init__(self, *, words: Tensor, noise: str = "gaussian", features: int = FEATURE_DIM):
+    def __init__(self, *, words: Tensor, noise: str = "gaussian", feature_dim: int = FEATURE_DIM):
         super().__init__()
-        self.classifier = nn.Linear(features, len(words))
-        self.generator = Generator(word_dim=words.shape[1], noise=noise, features=features)
+        self.classifier = nn.Linear(feature_dim, len(words))
+        self.generator = Generator(word_dim=words.shape[1], noise=noise, feature_dim=feature_dim)
         self.register_buffer("words", words)
 
-    def generate(self, c: int, n: int) -> Tensor:
-        """n generated features of class c, (n, features)."""
-        return self.generator(self.words[c], self.generator.sample_noise(n))
+    def generate(self, label: int, n: int) -> Tensor:
+        """n generated features of a class, (n, feature_dim)."""
+        return self.generator(self.words[label], self.generator.sample_noise(n))
 
-    def generate_map(self, cells: Tensor, void: int) -> Tensor:
-        """A generated feature at every cell of label maps, (...) int64 -> (..., features).
+    def generate_map(self, cells: Tensor) -> Tensor:
+        """A generated feature at every cell of label maps, (...) int64 -> (..., feature_dim).
 
-        Cells of label `void` get zeros, as in ZS3Net.
+        Void cells get zeros, as in ZS3Net.
         """
-        known = cells != void
+        known = cells != VOID
         index = cells.masked_fill(~known, 0).flatten()
         made = self.generator(self.words, self.generator.sample_noise(len(index)), index)
         return made.view(*cells.shape, made.shape[1]) * known.unsqueeze(-1)

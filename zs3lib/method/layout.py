@@ -46,10 +46,10 @@ def layouts(labels: Tensor, cells: Tensor, unseen: tuple[int, ...], settings) ->
     """
     found = []
     for index, (pixels, own) in enumerate(zip(labels, cells)):
-        present = [c for c in classes_in(own.flatten()) if c != VOID]
+        present = classes_in(own)
         # An unseen object smaller than a cell counts too (unlike in ZS3Net, which looks at cells):
         # what is around it is left out.
-        has_unseen = not set(unseen).isdisjoint(classes_in(pixels.flatten()))
+        has_unseen = not set(unseen).isdisjoint(classes_in(pixels))
         fitted = [c for c in present if c not in unseen]
         recursed = present if settings.feed_back == "all" else [c for c in present if c in unseen]
         found.append(
@@ -63,7 +63,7 @@ def layouts(labels: Tensor, cells: Tensor, unseen: tuple[int, ...], settings) ->
     return found
 
 
-def cell_labels(labels: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+def cell_labels(labels: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
     """The label of the pixel that a feature cell's logits are shown at, (B, S, S) -> (B, h, w).
 
     Upsampling places cell i of n at pixel (i + 1/2) S / n - 1/2, for n = S / 4 at 4i + 1.5; with
@@ -89,8 +89,8 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def classes_in(labels: Tensor) -> list[int]:
-    """The classes of a (n,) uint8 tensor on the CPU, in order, faster than by `unique`."""
-    return labels.bincount(minlength=VOID + 1).nonzero().flatten().tolist()
+    """The classes of a uint8 tensor on the CPU, in order, void aside, faster than by `unique`."""
+    return labels.flatten().bincount(minlength=VOID + 1)[:VOID].nonzero().flatten().tolist()
 
 
 class Batch:
@@ -106,10 +106,11 @@ class Batch:
         device: where to train.
 
     Attributes:
-        features, labels: as given, float32 and on the device.
+        features, labels: as given, on the device; features are float32.
         cells: labels of the feature cells, (B, h, w) int64.
         images: an `ImageLayout` for each image.
-        seen, with_unseen: the images without and with unseen pixels, (n,) int64 on the device.
+        without_unseen, with_unseen: the images without and with unseen pixels, (n,) int64 on the
+            device.
     """
 
     def __init__(
@@ -138,12 +139,12 @@ class Batch:
         self.features = sent(features, device).float()
         self.labels = sent(labels, device)
         self.cells = sent(cells, device).long()
-        seen = [image.index for image in self.images if not image.has_unseen]
+        without = [image.index for image in self.images if not image.has_unseen]
         with_unseen = [image.index for image in self.images if image.has_unseen]
         # One transfer for all that is indexed with.
-        numbers = sent(torch.cat([*drawn, torch.tensor(seen + with_unseen)]), device)
-        rows, self.seen, self.with_unseen = numbers.split(
-            [len(drawn) * settings.samples, len(seen), len(with_unseen)]
+        numbers = sent(torch.cat([*drawn, torch.tensor(without + with_unseen)]), device)
+        rows, self.without_unseen, self.with_unseen = numbers.split(
+            [len(drawn) * settings.samples, len(without), len(with_unseen)]
         )
         real = iter(self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples)))
         for image in self.images:

@@ -15,20 +15,13 @@ BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 FLOOR = 1e-6
 
 
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i - y_j|^2, (N, D) and (M, D) -> (N, M).
-
-    Distances do not change when the mean is taken off; float32's rounding of large features does.
-    """
+def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
+    """k of Eq. 1, a sum of Gaussians exp(-|x - y|^2 / (2 s)): (N, D) and (M, D) -> (N, M)."""
+    # float32 rounds |x|^2 of large features, not that of their distances to a mean of them.
     centre = x.detach().mean(0)
     x = x - centre
     y = y - centre
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)
-
-
-def kernel(x: Tensor, y: Tensor, bandwidths: tuple[float, ...] = BANDWIDTHS) -> Tensor:
-    """k of Eq. 1, a sum of Gaussians exp(-|x - y|^2 / (2 s)): (N, D) and (M, D) -> (N, M)."""
-    d = squared_distances(x, y)
+    d = (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)
     return sum(torch.exp(-d / (2 * s)) for s in bandwidths)
 
 

@@ -1,7 +1,7 @@
 """The systems that the tables compare, one class each: how they are shown, and where they differ.
 
 To add one, write such a class under `@register`: `methods="zs3net,yours"` then trains it, and
-tables, figures and checks know it.
+tables, figures and checks know it. There is no torch here: tables and commands read this file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Method:
     """One system: a name, how it is shown, and how it learns from unseen classes.
 
     Attributes:
-        name: as in settings and records; title: as in tables; about: one line; colour: in figures.
+        name: as in settings and records; title: as in tables; colour: in figures.
         rows: {table of the paper: the model's name in it}.
         generates: whether a generator is trained, and unseen classes are learned from its features.
         recursive: whether the generator also learns from what the classifier recognises (Eq. 2).
@@ -33,7 +33,6 @@ class Method:
 
     name = ""
     title = ""
-    about = ""
     colour = "#7f7f7f"
     rows: dict[str, str] = {}
     generates = True
@@ -42,12 +41,12 @@ class Method:
     datasets: tuple[str, ...] = ()
     trainer = "zs3lib.method.stage2:Trainer"
 
-    def weights(self, probabilities, c: int, tau: float):
+    def weights(self, probabilities, label: int, tau: float):
         """How much each pseudo-feature a_i teaches: c_i of Eq. 2, 0 for one that does not.
 
         Arguments:
             probabilities: the classifier's softmax over classes, (n, C) tensor.
-            c: index of the class that the pseudo-features were generated for.
+            label: the class that the pseudo-features were generated for.
             tau: the confidence above which one is trusted.
 
         Returns: (n,) tensor of the same type.
@@ -78,7 +77,6 @@ def is_extra(name: str) -> bool:
 class NoGenerator(Method):
     name = "no_generator"
     title = "No generator"
-    about = "classifier on real features only: the floor"
     colour = "#8c8c8c"
     generates = False
 
@@ -87,7 +85,6 @@ class NoGenerator(Method):
 class ZS3Net(Method):
     name = "zs3net"
     title = "ZS3Net"
-    about = "the generator learns from seen classes"
     colour = "#0072b2"
     rows = {"I": "ZS3Net", "II": "ZS3Net"}
 
@@ -98,15 +95,14 @@ class Ours(Method):
 
     name = "ours"
     title = "Ours"
-    about = "recursive training with ZS-MMD"
     colour = "#d55e00"
     rows = {"I": "Ours", "II": "Ours", "III": "Final"}
     recursive = True
 
-    def weights(self, probabilities, c: int, tau: float):
+    def weights(self, probabilities, label: int, tau: float):
         confidence, predicted = probabilities.max(1)
         # "correct class predictions and with high probability" (Sec. III-B; Sec. I says "or")
-        return confidence * ((predicted == c) & (confidence > tau))
+        return confidence * ((predicted == label) & (confidence > tau))
 
 
 @register
@@ -115,10 +111,9 @@ class EqualWeight(Method):
 
     name = "equal_weight"
     title = "Equal Weight"
-    about = "recursive training, every pseudo-feature weighing the same (Table III)"
     colour = "#009e73"
     rows = {"III": "Equal Weight"}
     recursive = True
 
-    def weights(self, probabilities, c: int, tau: float):
+    def weights(self, probabilities, label: int, tau: float):
         return probabilities.new_ones(len(probabilities))

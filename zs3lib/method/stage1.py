@@ -1,4 +1,6 @@
-"""Stage 1 (Sec. IV-A): DeepLabv3+ fine-tuned with cross-entropy on images without unseen classes.
+"""Stage 1: DeepLabv3+ "fine-tuned on the seen classes" (Sec. IV-A).
+
+With cross-entropy, on the images without any pixel of an unseen class, as ZS3Net's.
 
 Both stages read batches from a *source*: `source.batches` is how many an epoch has,
 `source.epoch(e)` yields them, `source.ids(e, n)` names the images of the n-th
@@ -15,9 +17,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 from tqdm.auto import tqdm
 
+from .. import parallel
 from ..classes import Split
 from ..errors import ZS3Error
-from ..parallel import mean, ranks, share, spread
 from ..seeds import stream
 from .deeplab import DeepLabV3Plus, autocast
 from .losses import pixel_loss
@@ -77,9 +79,9 @@ def train(
         initial=len(losses) * source.batches,
         desc=stage,
         unit="batch",
-        disable=ranks()[0] > 0,
+        disable=parallel.ranks()[0] > 0,
     )
-    trained = spread(network, device)
+    trained = parallel.spread(network, device)
     with bar:
         for epoch in range(len(losses), epochs):
             steps = train_epoch(trained, source, settings, optimiser, schedule, epoch, bar)
@@ -92,7 +94,7 @@ def train(
                 cure="lower stage1_lr",
             )
             losses.append(steps.mean().item())
-            if ranks()[0] == 0:
+            if parallel.ranks()[0] == 0:
                 states = {name: part.state_dict() for name, part in parts.items()}
                 checkpoint.save(states | {"losses": losses})
     return losses
@@ -103,7 +105,7 @@ def train_epoch(
 ) -> Tensor:
     """One pass over the images. Returns the loss of each step, (steps,) float64 on the CPU."""
     # Dropout's draws belong to the epoch, so that a resumed run repeats them.
-    torch.manual_seed(stream(settings.backbone_seed, 11, epoch) + ranks()[0])
+    torch.manual_seed(stream(settings.backbone_seed, 11, epoch) + parallel.ranks()[0])
     network.train()
     if settings.frozen_bn:  # small batches of few images know less than the pretraining did
         getattr(network, "module", network).backbone.eval()
@@ -115,14 +117,15 @@ def train_epoch(
         with autocast(device, settings.amp):
             logits = network(images)
         loss = pixel_loss(logits, labels, reduction=settings.stage1_loss)
-        loss = loss * share(labels, by_images=settings.stage1_loss == "zs3net")
+        loss = loss * parallel.share(labels, by_images=settings.stage1_loss == "zs3net")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(loss.detach())
         bar.update()
-    return mean(torch.stack(losses)).double().cpu()  # the only time that a GPU is waited for
+    # the only time that a GPU is waited for
+    return parallel.mean(torch.stack(losses)).double().cpu()
 
 
 def optimisation(

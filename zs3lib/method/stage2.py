@@ -14,27 +14,28 @@ from collections.abc import Callable
 from importlib.util import find_spec
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import PolynomialLR
 
-from ..classes import VOID, Split
+from ..classes import Split
 from ..seeds import stream
+from .deeplab import resized
 from .generator import Generator, Head
 from .layout import Batch
 from .losses import mmd, pixel_loss, zs_mmd
 from .methods import Method
 
+# Pseudo-features of a step: a single one would be the whole target, "the gradient will explode"
+# (Sec. IV-C).
+FEWEST = 2
+
 
 def compiled(function: Callable, wanted: bool | str, device: torch.device) -> Callable:
-    """`function` under torch.compile, as one launch of a GPU; "auto": on a GPU that can have it.
-
-    It draws the random numbers that it draws without.
-    """
+    """`function` under torch.compile, as one launch of a GPU; "auto": on a GPU that can have it."""
     if wanted == "auto":
         able = find_spec("triton") and any(map(shutil.which, ("gcc", "clang")))
         wanted = device.type == "cuda" and able
-    # mode="reduce-overhead", and eager mode's random numbers
+    # mode="reduce-overhead", and the random numbers that are drawn without compiling
     options = {"triton.cudagraphs": True, "fallback_random": True}
     return torch.compile(function, options=options) if wanted else function
 
@@ -76,7 +77,7 @@ class Trainer:
         self.settings = settings
         torch.manual_seed(stream(settings.seed, 20))
         self.head = self.head_class(
-            words=words, noise=settings.noise, features=settings.feature_dim
+            words=words, noise=settings.noise, feature_dim=settings.feature_dim
         ).to(device)
         if settings.classifier_init == "uniform":
             for parameter in self.head.classifier.parameters():
@@ -96,10 +97,10 @@ class Trainer:
         weights = torch.ones(len(words))
         weights[list(split.unseen)] = settings.unseen_weight
         self.class_weights = weights.to(device)
+        self.device = self.class_weights.device
         # Fixed shapes, called many times a batch: what `compile` is worth most for.
-        device = self.class_weights.device
-        self._fit_loss = compiled(fit_loss, settings.compile, device)
-        self._zs_mmd = compiled(zs_mmd, settings.compile, device)
+        self._fit_loss = compiled(fit_loss, settings.compile, self.device)
+        self._zs_mmd = compiled(zs_mmd, settings.compile, self.device)
         self.recursing = False
         self.losses: dict[str, list[Tensor]] = {}
 
@@ -107,8 +108,7 @@ class Trainer:
 
     def batch(self, features: Tensor, labels: Tensor) -> Batch:
         """Features (B, h, w, F) and labels (B, S, S) uint8 on the CPU as `step` takes them."""
-        device = self.class_weights.device
-        return Batch(features, labels, self.split.unseen, self.settings, device)
+        return Batch(features, labels, self.split.unseen, self.settings, self.device)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on a batch, in the order of Sec. III; a GPU is not waited for.
@@ -119,39 +119,42 @@ class Trainer:
         self.losses = defaultdict(list)
         self.head.train()  # dropout is part of the generator's noise whenever it generates
         for image in batch.images if self.method.generates else []:
-            for c, real in image.real.items():
-                self.fit_generator(c, real)
+            for label, real in image.real.items():
+                self.fit_generator(label, real)
             if self.recursing:
-                for c in image.recursed:
-                    self.recurse(c)
+                for label in image.recursed:
+                    self.recurse(label)
         self.fit_classifier(batch)
         self.schedule.step()
         return {kind: torch.stack(losses) for kind, losses in self.losses.items()}
 
-    def fit_generator(self, c: int, real: Tensor) -> None:
+    def fit_generator(self, label: int, real: Tensor) -> None:
         """One step towards the real features of a seen class, (samples, F) (Eq. 1, Fig. 2a)."""
         head = self.head
-        loss = self._fit_loss(head.generator, head.words[c], real, self.settings.mmd_root)
+        loss = self._fit_loss(head.generator, head.words[label], real, self.settings.mmd_root)
         self._learn(loss)
         self.losses["generator"].append(loss.detach().clone())  # a CUDA graph writes over its own
 
-    def recurse(self, c: int) -> None:
-        """One step on a class towards its high-confidence pseudo-features (Eq. 2, Fig. 2b)."""
+    def recurse(self, label: int) -> None:
+        """One step on a class towards its high-confidence pseudo-features (Eq. 2, Fig. 2b).
+
+        "Recursively" (Sec. I), as we read it: the next step's pseudo-features come from what this
+        one taught.
+        """
         settings = self.settings
-        b = self.head.generate(c, settings.samples)
+        b = self.head.generate(label, settings.samples)
         with torch.no_grad():
             # The paper's words fit a draw of their own ("fresh") and the very b ("same"). With one
             # draw for both, equal weights are a loss of nothing: a = b.
-            a = b if settings.pseudo == "same" else self.head.generate(c, settings.samples)
-            c_i = self.method.weights(self.head.classifier(a).softmax(1), c, settings.tau)
-            q = (c_i > 0).sum()  # the others stay in a with c_i = 0: shapes are fixed
+            a = b if settings.pseudo == "same" else self.head.generate(label, settings.samples)
+            probabilities = self.head.classifier(a).softmax(1)
+            c = self.method.weights(probabilities, label, settings.tau)
+            q = (c > 0).sum()  # the others stay in a with c_i = 0: shapes are fixed
         normalise = settings.zs_weights == "normalised"
-        root = settings.mmd_root
-        loss = self._zs_mmd(a, b, c_i, q=q.clamp_min(1), normalise=normalise, root=root)
-        # A single one would be the whole target: "the gradient will explode" (Sec. IV-C). Adam
-        # divides by the usual size of a gradient: gamma counts beside Eq. 1's steps, with which
-        # it shares that size, and even gamma = 0 is a step, by momentum.
-        self._learn(settings.gamma * loss, skip=q < 2)
+        loss = self._zs_mmd(a, b, c, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root)
+        # Adam divides by the usual size of a gradient: gamma counts beside Eq. 1's steps, with
+        # which it shares that size, and even gamma = 0 is a step, by momentum.
+        self._learn(settings.gamma * loss, skip=q < FEWEST)
         self.losses["recursion"].append(loss.detach().clone())
         self.losses["q"].append(q)
 
@@ -169,19 +172,17 @@ class Trainer:
         """
         settings = self.settings
         unseen = batch.with_unseen if self.method.generates else batch.with_unseen[:0]
-        images = torch.cat([batch.seen, unseen])
+        images = torch.cat([batch.without_unseen, unseen])
         if not len(images):
             return
         with torch.no_grad():
-            made = self.head.generate_map(batch.cells[unseen], VOID)
-        features = torch.cat([batch.features[batch.seen], made])
+            made = self.head.generate_map(batch.cells[unseen])
+        features = torch.cat([batch.features[batch.without_unseen], made])
         logits = self.head.classifier(features).permute(0, 3, 1, 2)
         labels = batch.cells[images]
         if settings.loss_at == "image":
             labels = batch.labels[images]
-            size = labels.shape[1:]
-            corners = settings.align_corners
-            logits = F.interpolate(logits, size, mode="bilinear", align_corners=corners)
+            logits = resized(logits, labels.shape[1:], settings.align_corners)
         loss = pixel_loss(logits, labels, self.class_weights, reduction=settings.classifier_loss)
         loss = loss + self.further_loss(batch)
         self.classifier_optimiser.zero_grad()
@@ -209,4 +210,4 @@ class Trainer:
 
     def load_state_dict(self, state: dict) -> None:
         for name, part in self.parts().items():
-            part.load_state_dict(copy.deepcopy(state[name]))
+            part.load_state_dict(copy.deepcopy(state[name]))  # Adam would share its moments

@@ -13,11 +13,12 @@ from tqdm.auto import tqdm
 
 from ..seeds import stream
 from .stage1 import check_finite
-from .stage2 import Trainer
+from .stage2 import FEWEST, Trainer
 
-KINDS = ("generator", "recursion", "classifier", "q")  # of losses that a history always has
+KINDS = ("generator", "recursion", "classifier", "q")  # that a history always has
 NOTHING = torch.empty(0, dtype=torch.float64)
-SHARED = ("cell_stride", "feed_back", "fit_mixed", "samples", "warmup_epochs")  # of a pass
+# What a pass has once: its batches, their draws, its epochs.
+SHARED = "align_corners cell_stride feed_back fit_mixed samples seed stage2_epochs warmup_epochs"
 RECURSION = dict.fromkeys(("tau", "gamma", "zs_weights", "pseudo"))  # count after the warm-up
 
 
@@ -57,9 +58,9 @@ class Stage2:
         self.settings = next(iter(trainers.values())).settings
         self.history: dict[str, dict[str, list]] = {name: {} for name in trainers}
         self.epochs = 0
-        for trainer in trainers.values():
-            if any(getattr(trainer.settings, n) != getattr(self.settings, n) for n in SHARED):
-                raise ValueError(f"methods trained together must agree on {', '.join(SHARED)}")
+        every = [trainer.settings for trainer in trainers.values()]
+        if any(len({getattr(own, name) for own in every}) > 1 for name in SHARED.split()):
+            raise ValueError(f"methods trained together must agree on {SHARED}")
         # The methods that do the same until the warm-up ends: none with a trainer of its own.
         plain = {n: t for n, t in trainers.items() if type(t) is Trainer and t.method.generates}
         settings = {name: early(trainer.settings) for name, trainer in plain.items()}
@@ -77,18 +78,19 @@ class Stage2:
             self.history = state["history"]
             self.epochs = state["epochs"]
         count = self.source.batches
-        done = self.epochs * count
-        total = self.settings.stage2_epochs * count
-        with tqdm(total=total, initial=done, desc="stage 2", unit="batch") as bar:
-            while self.epochs < self.settings.stage2_epochs:
+        epochs = self.settings.stage2_epochs
+        place = {"total": epochs * count, "initial": self.epochs * count}
+        with tqdm(**place, desc="stage 2", unit="batch") as bar:
+            while self.epochs < epochs:
                 for name, steps in self.train_epoch(bar).items():
                     self._record(name, steps, checkpoint)
                 self.epochs += 1
                 if self.epochs <= self.settings.warmup_epochs:
                     self._share_warmup()
                 states = {name: trainer.state_dict() for name, trainer in self.trainers.items()}
-                content = {"trainers": states, "history": self.history, "epochs": self.epochs}
-                checkpoint.save(content)
+                checkpoint.save(
+                    {"trainers": states, "history": self.history, "epochs": self.epochs}
+                )
 
     def train_epoch(self, bar: tqdm) -> dict[str, list[dict]]:
         """One pass over the images. Returns what each step of each method that took part lost."""
@@ -127,7 +129,7 @@ class Stage2:
         )
         values = {kind: torch.cat([NOTHING, *parts.values()]) for kind, parts in losses.items()}
         # A step that was left out has no loss.
-        values["recursion"] = values["recursion"][values["q"] >= 2]
+        values["recursion"] = values["recursion"][values["q"] >= FEWEST]
         for kind, found in values.items():
             mean = found.mean().item() if len(found) else None
             self.history[name].setdefault(kind, []).append(mean)

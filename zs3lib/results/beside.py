@@ -14,7 +14,8 @@ import pandas as pd
 from ..classes import DATASETS
 from ..errors import ZS3Error
 from ..method.methods import METHODS, SELF_TRAINED, is_extra
-from ..storage import RESOURCES, RUNS, TABLES, write_texts
+from ..paths import RESOURCES, RUNS, TABLES
+from ..storage import write_texts
 from . import paper, records
 from .paper import SHORT
 from .texts import page, spread

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..classes import DATASETS, in_grid
 from ..method.methods import METHODS, is_extra
-from ..storage import RESOURCES
+from ..paths import RESOURCES
 from .records import later_split, unseen
 
 HEADS = {  # of a table's columns: {metric: its head}

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ..classes import DATASETS
 from ..errors import ZS3Error
-from ..storage import RESOURCES, SCHEMA, read_text, run_name, sealed
+from ..paths import RESOURCES, run_name
+from ..storage import SCHEMA, read_text, sealed
 
 NOTES = ConfigParser(interpolation=None)
 NOTES.read_string(read_text(RESOURCES / "notes.ini"))

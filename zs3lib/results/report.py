@@ -18,7 +18,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from PIL import Image
 
 from ..errors import ZS3Error
-from ..storage import FIGURES, RESOURCES, ROOT, RUNS, atomic_write, write_texts
+from ..paths import FIGURES, RESOURCES, ROOT, RUNS
+from ..storage import atomic_write, write_texts
 from . import beside, records, tables
 from .texts import spread
 

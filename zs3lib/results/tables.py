@@ -9,7 +9,8 @@ import pandas as pd
 
 from ..errors import ZS3Error
 from ..method.methods import METHODS, is_extra
-from ..storage import RUNS, TABLES, write_texts
+from ..paths import RUNS, TABLES
+from ..storage import write_texts
 from . import paper, records
 from .paper import HEADS, METRICS
 from .texts import bullets, page, spread

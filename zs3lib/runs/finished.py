@@ -57,14 +57,14 @@ class FinishedRun:
         """
         methods = methods or list(self.heads)
         own = {name: self.heads[name].classifier for name in methods if name in self.heads}
-        parts = [(self.model, own)]
+        networks = [(self.model, own)] if own else []
         for name in methods:
             if name not in own:
                 network = self._self_trained(name)
-                parts.append((network, {name: pixel_classifier(network)}))
+                networks.append((network, {name: pixel_classifier(network)}))
         inputs = validation_input(image, self.settings)
         found = {}
-        for network, by in parts:
+        for network, by in networks:
             found |= predict(network, by, inputs, (image.height, image.width), self.settings)
         return {name: labels.cpu().numpy() for name, labels in found.items()}
 
@@ -124,7 +124,8 @@ def open_run(
         opened = _read(run_folder(run), {key: value for key, value in changes.items() if value})
         remedy = _again(opened.folder)
     elif not isinstance(run, FinishedRun):
-        opened = FinishedRun(run.folder, {}, run.settings, run.split, run.model, run.heads)
+        trained = (run.model, run.heads, run.self_trained)
+        opened = FinishedRun(run.folder, {}, run.settings, run.split, *trained)
     lost = [name for name in map(str, methods) if name not in opened.heads]
     if unknown := [name for name in lost if name not in METHODS]:
         there = ", ".join(opened.heads)
@@ -188,7 +189,7 @@ def load_heads(
             if len(words) != classes:
                 raise ValueError(f"{len(words)} classes, not {classes}")
             kind = trainer_of(name).head_class
-            head = kind(words=words, noise=settings.noise, features=settings.feature_dim)
+            head = kind(words=words, noise=settings.noise, feature_dim=settings.feature_dim)
             head.load_state_dict(weights)
             heads[name] = head.to(device).eval()
     except (RuntimeError, KeyError, AttributeError, TypeError, ValueError) as error:

@@ -22,6 +22,7 @@ BESIDE = (
     "data_root weights word_vectors device compile workers val_size self_training "
     "self_training_share self_training_seen"
 ).split()
+NOT_OWN = ("zs3lib", "torch", "builtins")  # modules whose code is hashed or of a version
 
 
 def backbone(run) -> str:
@@ -53,13 +54,16 @@ def heads(run) -> str:
 
 
 def own_code(method: str) -> str:
-    """The code of a method that is not zs3lib's, of its trainer and its head.
+    """The code of a method that is not zs3lib's, of its trainer and its head, and what they extend.
 
     "" where Python has none.
     """
     trainer = trainer_of(method)
-    kinds = [type(METHODS[method]), trainer, trainer.head_class]
-    own = [kind for kind in kinds if not kind.__module__.startswith("zs3lib.")]
-    with suppress(OSError, TypeError):  # typed at a prompt
-        return "".join(plain_code(dedent(inspect.getsource(kind))) for kind in own)
-    return ""
+    own = []
+    for made in (type(METHODS[method]), trainer, trainer.head_class):
+        own += [k for k in made.mro() if k.__module__.partition(".")[0] not in NOT_OWN]
+    code = ""
+    for kind in own:
+        with suppress(OSError, TypeError):  # typed at a prompt
+            code += plain_code(dedent(inspect.getsource(kind)))
+    return code

@@ -27,10 +27,11 @@ from ..method.evaluate import evaluate
 from ..method.features import pixel_classifier
 from ..method.generator import Head
 from ..method.methods import METHODS, title, trainer_of
-from ..method.metrics import OFFSETS, class_iou, operating_point
+from ..method.metrics import class_iou
+from ..method.operating import OFFSETS, operating_point
 from ..method.stage2 import Trainer
 from ..method.together import Stage2
-from ..paths import run_settings
+from ..paths import CACHE, RUNS, run_settings
 from ..seeds import stream
 from ..settings import Settings
 from ..storage import Checkpoint, file_hash, locked, text_hash
@@ -38,6 +39,7 @@ from ..toy import world
 from . import facts, keys, zs3net
 from .devices import alone_on, device_of
 from .finished import how_to_make, open_run, run_folder
+from .notebooks import parameters_of, plan, settings_of
 from .record import record_of
 from .sources import FeatureCache, LiveFeatures
 
@@ -68,14 +70,14 @@ class Run:
             settings = settings.model_copy(update={"features": chosen})
         self.settings = settings
         self.split = settings.split
-        self.cache_root = Path(str(cache_root or storage.CACHE))
+        self.cache_root = Path(str(cache_root or CACHE))
         self._open_inputs()
-        profile = Path(str(runs_root or storage.RUNS), settings.profile)
-        self.folder = profile / settings.run_name
+        self.folder = Path(str(runs_root or RUNS), settings.profile, settings.run_name)
         self.backbone_key = keys.backbone(self)
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
-        self.backbone_folder = profile / "backbones" / backbone
+        self.backbone_folder = self.folder.parent / "backbones" / backbone
         self.head_key = keys.heads(self)
+        self.source: LiveFeatures | FeatureCache | None = None
         self.heads: dict[str, Head] = {}
         self.self_trained: dict[str, nn.Module] = {}
         self.history: dict[str, dict] = {}
@@ -107,11 +109,11 @@ class Run:
     @contextmanager
     def _working_in(self, folder: Path, stage: str) -> Iterator[None]:
         """A stage's work in a folder alone; at Ctrl-C one line says what is saved, how to go on."""
-        begin = time.time()
         try:
             lock = locked(folder) if parallel.ranks()[0] == 0 else nullcontext()
             with lock, alone_on(self.device) as self.device:  # chosen once, then kept
                 parallel.wait()  # what was there before the lock is the same to all
+                begin = time.time()
                 yield
                 self.seconds[stage] = time.time() - begin
         except KeyboardInterrupt:
@@ -124,13 +126,13 @@ class Run:
             done = Checkpoint(self.backbone_folder / "backbone.pt", self.backbone_key)
             part = Checkpoint(self.backbone_folder / "training.pt", self.backbone_key)
             state = done.load()
-            self.interrupted |= state is None and part.path.exists()
             if state is None:
                 losses = self._stage1(part)
                 state = {"model": self.model.state_dict(), "losses": losses}
                 if parallel.ranks()[0] == 0:
                     done.save(state)
             parallel.wait()
+            self.interrupted |= part.resumed
             part.remove()
         self.model.load_state_dict(state["model"])
         freeze(self.model).to(self.device, memory_format=torch.channels_last)
@@ -171,6 +173,7 @@ class Run:
         cache = FeatureCache(folder / "features.bin", images.ids, settings)
         with self._working_in(folder, "features"):
             cache.fill(self.model, pictures)
+        self.interrupted |= cache.resumed
         return cache
 
     def trainer(self, method: str, source: LiveFeatures | FeatureCache, **changes) -> Trainer:
@@ -192,8 +195,8 @@ class Run:
         stage2 = Stage2(trainers, self.source)
         with self._working_in(self.folder, "stage2"):
             checkpoint = Checkpoint(self.folder / "training.pt", self.head_key)
-            self.interrupted |= checkpoint.path.exists()
             stage2.train(checkpoint)
+            self.interrupted |= checkpoint.resumed
         for name, trainer in trainers.items():
             self.heads[name] = trainer.head.eval()
             self.history[name] = stage2.history[name]
@@ -240,26 +243,26 @@ class Run:
         Returns: those on the validation images, and those on a tenth of the training images, where
             an offset is chosen; the strict protocol, which knows no unseen pixel, has none there.
         """
-        score = partial(
+        counted = partial(
             evaluate, network or self.model, classifiers, split=self.split, settings=self.settings
         )
-        found = score(validation_batches(self.val, self.settings))
+        found = counted(validation_batches(self.val, self.settings))
         if self.settings.protocol == "strict":
             return found, {}
         tenth = validation_batches(self.train.subset(range(0, len(self.train), 10)), self.settings)
-        return found, score(tenth, title="a tenth of train, to choose an offset")
+        return found, counted(tenth, title="a tenth of train, to choose an offset")
 
     def predict(
         self, image: Image.Image, methods: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
         """As `FinishedRun.predict`."""
-        return open_run(self, methods=()).predict(image, methods)
+        return open_run(self).predict(image, methods)
 
     def save(self, *, keep_cache: bool = False) -> Path:
         """Write the heads' weights and, last, `metrics.json`, whose path is returned; then drop
         training state and cache.
         """
-        record = self.record()
+        record = record_of(self)
         heads = {name: head.state_dict() for name, head in self.heads.items()}
         backbone = f"backbones/{self.backbone_folder.name}/backbone.pt"
         content = {"heads": heads, "backbone": backbone, "key": self.head_key}
@@ -272,10 +275,6 @@ class Run:
         if not keep_cache:
             storage.discard(self_training.folder(self))
         return path
-
-    def record(self) -> dict:
-        """Everything a table row says, and all that is needed to tell it from another run's."""
-        return record_of(self)
 
 
 def toy_run(folder: str | Path) -> Path:
@@ -305,8 +304,6 @@ def stage1_alone(what: str | Path, **words: list) -> Path:
     Arguments:
         what: runs/<profile>/<dataset>-k<K>-s<seed>; words: as `notebooks.parameters_of` takes them.
     """
-    from .notebooks import parameters_of, plan, settings_of
-
     settings, roots = settings_of(plan(Path(what), None, parameters_of(**words))[2])
     with parallel.processes():
         run = Run(settings, **roots)

@@ -60,7 +60,8 @@ class FeatureCache(Source):
     def __init__(self, path: Path, ids: list[str], settings):
         super().__init__(ids, settings.batch_size, settings.seed, 22)
         self.settings = settings
-        self.path = Path(path)
+        self.path = path
+        self.resumed = False  # whether another attempt had computed a part
         self.partial = self.path.with_suffix(".partial")
         size = settings.crop_size
         side = -(-size // 4)
@@ -85,6 +86,7 @@ class FeatureCache(Source):
             rows = file.tell() // self.row.itemsize
             rows -= rows % count % size  # whole batches: the same features to the last bit
             file.truncate(rows * self.row.itemsize)
+        self.resumed = rows > 0
         start, first = divmod(rows, count)
         with tqdm(total=views * count, initial=rows, desc="features", unit="image") as bar:
             for view in range(start, views):

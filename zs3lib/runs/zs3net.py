@@ -152,8 +152,8 @@ def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
     try:
         state = tensors(path)
         hidden, inputs = state["model.0.weight"].shape
-        features = len(state["model.3.weight"])
-        generator = Generator(word_dim=inputs // 2, hidden=hidden, noise=noise, features=features)
+        sizes = {"word_dim": inputs // 2, "hidden": hidden}
+        generator = Generator(**sizes, noise=noise, feature_dim=len(state["model.3.weight"]))
         generator.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         reason = one_line(error)

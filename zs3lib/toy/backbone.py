@@ -103,7 +103,7 @@ def pretrain(path: Path | str, *, images: int = 8000, epochs: int = 16) -> list[
             with autocast(x.device, True):
                 x = x.to(memory_format=torch.channels_last)
                 logits = network.classifier(network.features(x))
-            cells = cell_labels(labels, logits.shape[2:])
+            cells = cell_labels(labels, logits.shape[2:], align_corners=False)
             loss = attribute_loss(logits, cells, looks[batch])
             optimiser.zero_grad()
             loss.backward()

@@ -13,7 +13,8 @@ from tqdm.contrib.concurrent import process_map
 
 from ..classes import CONTEXT_CLASSES, CONTEXT_LABEL_OF, CONTEXT_LABELS, VOC_CLASSES, voc_palette
 from ..errors import ZS3Error
-from ..storage import DATA, RESOURCES, code_hash, file_hash, replaced
+from ..paths import DATA, RESOURCES
+from ..storage import code_hash, file_hash, replaced
 from . import cocostuff, corpus, scenes
 from .attributes import FILE
 

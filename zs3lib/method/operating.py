@@ -1,0 +1,92 @@
+"""Beside the paper: a method at every balance between seen and unseen classes.
+
+An offset added to the logits of unseen classes moves a method along one curve between seen and
+unseen mIoU, and says nothing of the method. The paper's numbers are those at offset 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..classes import Split
+from .metrics import ROWS, scores
+
+# At the ends only seen, or only unseen classes are ever predicted.
+OFFSETS = (-math.inf, -8.0, -4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)
+
+
+def margins(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
+    """Count pixels by their best seen and best unseen class, and by the least offset from which the
+    unseen one wins: at offset 0 that is where it has the greatest logit of all.
+
+    Arguments:
+        logits: (C, H, W) float.
+        labels: (H, W) uint8; 255 is void.
+
+    Returns: (2, len(OFFSETS), 256, C) int64: [0, i] counts (label, best seen class), [1, i] (label,
+        best unseen class) of the pixels that are called unseen from the i-th offset on.
+    """
+    found = []
+    for group in (split.seen, split.unseen):
+        members = torch.tensor(group, device=logits.device)
+        value, index = logits[members].max(0)
+        found.append((value, members[index]))
+    (seen, seen_class), (unseen, unseen_class) = found
+    offsets = torch.tensor(OFFSETS[1:-1], device=logits.device)
+    first = torch.bucketize(seen - unseen, offsets) + 1
+    place = (first * ROWS + labels) * len(logits)
+    size = len(OFFSETS) * ROWS * len(logits)
+    counts = [
+        torch.bincount((place + best).flatten(), minlength=size)
+        for best in (seen_class, unseen_class)
+    ]
+    return torch.stack(counts).view(2, len(OFFSETS), ROWS, len(logits))
+
+
+def confusions(counts: Tensor) -> Tensor:
+    """Confusion matrices at each of `OFFSETS`, from `margins`.
+
+    Arguments:
+        counts: (2, n, rows, C) int64; [0, i] are the seen predictions and [1, i] the unseen ones of
+            the pixels that are called unseen from the i-th offset on, seen before it.
+
+    Returns: (n, rows, C) int64.
+    """
+    seen, unseen = counts
+    return seen.sum(0) - seen.cumsum(0) + unseen.cumsum(0)
+
+
+def operating_point(
+    at_offsets: np.ndarray | Tensor, tuning: np.ndarray | Tensor | None, split: Split
+) -> dict:
+    """A method's scores, and how good it is at every balance of seen against unseen classes.
+
+    Arguments:
+        at_offsets: confusion matrices on the validation images at each of `OFFSETS`, (n, C, C).
+        tuning: the same on images that an offset is chosen on; None where there are none.
+
+    Returns: "metrics", the `scores` at offset 0; "curve", {"seen_miou", "unseen_miou": percent at
+        each of `OFFSETS`, "offset": these, None for the ends}; "area" under it, in percent of a
+        square of 100 by 100; "offset" with the best hIoU on `tuning`, and "best_hiou", what it
+        gives on the validation images (both None without `tuning`).
+    """
+    rows = [scores(confusion, split) for confusion in at_offsets]
+    curve = {name: [row[name] for row in rows] for name in ("seen_miou", "unseen_miou")}
+    curve["offset"] = [offset if math.isfinite(offset) else None for offset in OFFSETS]
+    # seen mIoU falls from offset to offset, or nearly so
+    area = -torch.trapezoid(*map(torch.tensor, (curve["unseen_miou"], curve["seen_miou"])))
+    best = None
+    if tuning is not None:
+        chosen = [scores(confusion, split)["hiou"] for confusion in tuning]
+        best = int(np.argmax(chosen[1:-1])) + 1  # at the ends hIoU is 0
+    return {
+        "metrics": rows[OFFSETS.index(0.0)],
+        "curve": curve,
+        "area": float(area) / 100,
+        "offset": None if best is None else OFFSETS[best],
+        "best_hiou": None if best is None else rows[best]["hiou"],
+    }
