@@ -250,6 +250,8 @@ def test_a_self_trained_row_is_called_transductive_and_stands_in_the_record(open
     run.train_heads()
     with torch.no_grad():  # as if it had learned to call everything a cow
         run.self_trained["zs3net+self_training"].classifier.bias[COW] = 1e3
+    taught = run.predict(run.val.load(0)[0], ["zs3net+self_training"])
+    assert (taught["zs3net+self_training"] == COW).all()
     run.evaluate()
     record = json.loads(run.save().read_text())
     assert list(record["methods"]) == ["zs3net", "zs3net+self_training"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import linecache
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from PIL import Image
 from zs3lib import Run, ZS3Error, open_run, split
 from zs3lib.classes import DATASETS
 from zs3lib.method.methods import METHODS
+from zs3lib.runs import keys
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -70,6 +72,27 @@ def test_a_method_of_ones_own(settings, tmp_path):
     assert record["settings"]["methods"] == ["ours", "soft"] == list(record["methods"])
     assert record["methods"]["soft"]["title"] == "Soft weights"
     assert list(open_run(run.folder, methods=["soft"]).heads) == ["ours", "soft"]
+
+
+@pytest.mark.usefixtures("registries")
+def test_the_key_of_a_run_holds_the_code_of_ones_own_method_and_of_what_it_extends(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    method = 'from mine_base import *\n\n\n@register\nclass Soft(Base):\n    name = "soft"\n'
+    (tmp_path / "mine.py").write_text(method)
+    codes = []
+    for power in ("2", "2  # a comment", "3"):
+        base = f"class Base(Method):\n    power = {power}\n"
+        (tmp_path / "mine_base.py").write_text(f"from zs3lib.method.methods import *\n\n\n{base}")
+        for name in ("mine", "mine_base"):
+            sys.modules.pop(name, None)
+        linecache.clearcache()
+        importlib.import_module("mine")
+        codes.append(keys.own_code("soft"))
+    assert codes[0] == codes[1] != codes[2]
+    assert keys.own_code("ours") == ""
 
 
 def test_an_entry_point_registers_a_method_for_every_command(tmp_path):

@@ -150,7 +150,7 @@ def test_a_run_that_is_not_there_is_told_how_to_make(tmp_path):
     message = one_line(lambda: add_classes(folder, "zebra"))
     assert "make runs/lite/voc-k4-s1/metrics.json PROFILE=lite K=4 SEED=1" in message
     assert "make runs/lite/voc-k4-s1" in one_line(lambda: toy_run(folder))
-    for name in ("somewhere", "voc-k4-s1-holdout"):  # how much is held out, no name says
+    for name in ("somewhere", "context-k4-s1-zs3net-holdout"):  # how much is held out, no name says
         assert "notebooks/train.ipynb" in one_line(lambda: toy_run(tmp_path / "toy" / name))
 
 

@@ -53,6 +53,11 @@ class Run:
         settings: what to run; see `Settings.make`.
         runs_root, cache_root: where records and caches go (`runs/` and `cache/` of the checkout).
 
+    Attributes:
+        train, val: the images; seen_images: which of `train` show no unseen class.
+        words: word vectors, (C, 300) float32; model: the network, frozen after stage 1.
+        heads: {method: its `Head`}; history: {method: mean losses by epoch}; results: see `score`.
+
     Raises ZS3Error before any training when data, word vectors or weights are missing or unfit.
     """
 

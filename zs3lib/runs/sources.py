@@ -32,7 +32,7 @@ class LiveFeatures(Source):
 
     Arguments:
         network: frozen, on the device where features are wanted.
-        pictures: where the augmented images come from.
+        ids: the images'; pictures: where the augmented ones come from.
     """
 
     def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Batches, settings):
