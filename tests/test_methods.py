@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
-import linecache
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from zs3lib import Run, ZS3Error, open_run, split
-from zs3lib.classes import DATASETS
-from zs3lib.method.methods import METHODS
+from zs3lib import Run, ZS3Error, add_classes, open_run, split
+from zs3lib.classes import DATASETS, Dataset, register
+from zs3lib.data.segmentation import open_data
+from zs3lib.method import methods
+from zs3lib.method.generator import Generator, Head
+from zs3lib.method.methods import METHODS, Method
+from zs3lib.method.stage2 import Trainer
 from zs3lib.runs import keys
 
 README = Path(__file__).parents[1] / "README.md"
@@ -33,7 +37,7 @@ def test_ours_trusts_what_is_recognised_above_tau_by_its_confidence(tau, expecte
     torch.testing.assert_close(found, torch.tensor(expected))
     assert METHODS["ours"].weights(ANSWERS, 1, 1.0).tolist() == [0, 0, 0, 0]
     assert METHODS["equal_weight"].weights(ANSWERS, 1, tau).tolist() == [1, 1, 1, 1]
-    with pytest.raises(NotImplementedError, match="zs3net is not recursive"):
+    with pytest.raises(NotImplementedError, match="zs3net has no weights"):
         METHODS["zs3net"].weights(ANSWERS, 1, tau)
 
 
@@ -74,6 +78,40 @@ def test_a_method_of_ones_own(settings, tmp_path):
     assert list(open_run(run.folder, methods=["soft"]).heads) == ["ours", "soft"]
 
 
+class Narrow(Generator):
+    def __init__(self, **options):
+        super().__init__(hidden=7, **options)
+
+
+class NarrowHead(Head):
+    generator_class = Narrow
+
+
+class NarrowTrainer(Trainer):
+    head_class = NarrowHead
+
+    def further_loss(self, batch):
+        self.losses["beta"].append(torch.tensor(self.settings.own["beta"]))
+        return 0.0
+
+
+def test_a_generator_of_ones_own_is_trained_and_opened_again(settings, tmp_path, monkeypatch):
+    kind = {"name": "narrow", "title": "Narrow", "trainer": f"{__name__}:NarrowTrainer"}
+    monkeypatch.setitem(METHODS, "narrow", type("Narrow", (Method,), kind)())
+    s = settings(k=10, methods="zs3net,narrow", options={"own": {"beta": 0.5}})
+    run = Run(s, runs_root=tmp_path, cache_root=tmp_path / "cache")
+    run.train_backbone()
+    assert run.train_heads()["narrow"]["beta"] == [0.5] * s.stage2_epochs
+    run.evaluate()
+    record = json.loads(run.save().read_text())
+    assert record["changed"]["own"] == {"beta": 0.5} == record["settings"]["own"]
+    assert [*record["own_code"]] == [__name__]
+    opened = open_run(run.folder, methods=["narrow"])
+    assert len(opened.heads["narrow"].generator.model[0].bias) == 7
+    added = add_classes(opened, "zebra", method="narrow")
+    assert added.predict(run.val.load(0)[0]).labels.max() <= 21
+
+
 @pytest.mark.usefixtures("registries")
 def test_the_key_of_a_run_holds_the_code_of_ones_own_method_and_of_what_it_extends(
     tmp_path, monkeypatch
@@ -88,11 +126,11 @@ def test_the_key_of_a_run_holds_the_code_of_ones_own_method_and_of_what_it_exten
         (tmp_path / "mine_base.py").write_text(f"from zs3lib.method.methods import *\n\n\n{base}")
         for name in ("mine", "mine_base"):
             sys.modules.pop(name, None)
-        linecache.clearcache()
         importlib.import_module("mine")
-        codes.append(keys.own_code("soft"))
+        codes.append(keys.own_code(["soft"]))
+    assert [*codes[0]] == ["mine", "mine_base"]
     assert codes[0] == codes[1] != codes[2]
-    assert keys.own_code("ours") == ""
+    assert keys.own_code(["ours", "projection"]) == {}
 
 
 def test_an_entry_point_registers_a_method_for_every_command(tmp_path):
@@ -110,8 +148,27 @@ def test_an_entry_point_registers_a_method_for_every_command(tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     assert "unknown method 'soft'" in answer().stderr
-    (installed / "entry_points.txt").write_text("[zs3lib]\nsoft = soft\n")
-    assert answer().returncode == 0
+    (installed / "entry_points.txt").write_text("[zs3lib]\nsoft = soft\nlost = lost:Lost\n")
+    answered = answer()
+    assert (
+        answered.returncode == 0 and "'lost:Lost', named for zs3lib, is left out" in answered.stderr
+    )
+
+
+def test_parts_of_ones_own_that_do_not_fit_are_told_by_name(world, monkeypatch):
+    for name in ("", "ours"):
+        with pytest.raises(ZS3Error, match=f"Mine has the name '{name}': give it one"):
+            methods.register(type("Mine", (Method,), {"name": name}))
+    monkeypatch.setitem(METHODS, "lost", type("Lost", (Method,), {"trainer": "zs3lib:Lost"})())
+    with pytest.raises(ZS3Error, match="the trainer of method lost, 'zs3lib:Lost', cannot be had"):
+        methods.trainer_of("lost")
+    farm = Dataset("farm", "A farm", ("barn", "cow"), reader="zs3lib.data.segmentation:VOC")
+    for change, problem in {"unseen_order": ("zebra",), "tau_gamma": {}}.items():
+        with pytest.raises(ZS3Error, match="dataset farm: ('zebra' is unseen|tau_gamma is empty)"):
+            register(replace(farm, **{"unseen_order": ("cow",), change: problem}))
+    monkeypatch.setitem(DATASETS, "farm", farm)
+    with pytest.raises(ZS3Error, match="segmentation:VOC has other names than dataset farm"):
+        open_data("farm", world, "val")
 
 
 def write_streets(root: Path) -> None:

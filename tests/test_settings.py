@@ -100,7 +100,7 @@ def test_what_is_left_empty_keeps_the_profiles_value():
 
 @pytest.mark.parametrize("options", [{"tau": 0.5, "seed": 3}, '{"tau": 0.5, "seed": 3}'])
 def test_options_are_settings_by_name(options):
-    s = Settings.make(tau=0.9, holdout=0.2, options=options)
+    s = Settings.make(holdout=0.2, options=options)
     assert (s.tau, s.seed, s.run_name) == (0.5, 3, "voc-k10-s3-holdout")
 
 
@@ -131,6 +131,7 @@ def test_a_key_changes_with_its_settings_alone():
         ({"methods": 5}, "methods is 5"),
         ({"colour": 1}, "unknown setting 'colour': zs3lib/settings.py has them all"),
         ({"options": {"k": 3}}, "options hold 'k': give it as a parameter of its own"),
+        ({"tau": 0.9, "options": {"tau": 0.5}}, "options hold 'tau': give it as a parameter"),
         ({"options": 5}, "options is 5: it must be a dictionary"),
         ({"options": "[1]"}, "options is [1]: it must be a dictionary"),
     ],

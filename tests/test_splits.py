@@ -191,7 +191,7 @@ def test_later_splits_stand_in_table_iv_alone_beside_what_is_published_on_them(t
     names = "toy/voc-k5-s0-15-5-void, toy/voc-k10-s0-void"
     assert f"Left out, for a split that is not the paper's: {names}" in files["table1.md"]
     assert "33.3" not in "".join(files.values()) and "COCO" not in "".join(files.values())
-    assert "Left out" not in files["table2.md"] and "table4.md" not in files
+    assert "Left out" not in files["table2.md"] and "table-cocostuff.md" not in files
     found = records.read_records(tmp_path / "runs", "toy", unseen_list=None)
     assert len(found) == 4 and len(records.read_records(tmp_path / "runs", "toy")) == 1
     text = beside.write_extras(found, tmp_path, "toy")[0].read_text(encoding="utf-8")

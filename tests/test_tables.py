@@ -216,9 +216,14 @@ def test_a_method_and_a_dataset_of_ones_own_have_their_rows(tmp_path, monkeypatc
     files = write(tmp_path, *runs, ks=[10])
     rows = cells(files["table1.md"])
     assert [row[1] for row in rows] == ["ZS3Net", "Ours", "Better", "Mine"]
+    every = [row[1] for row in cells(write(tmp_path, *runs)["table1.md"])]
+    assert every.count("Better") == 1 and every.count("Ours") == 5, "no empty rows"
     assert rows[-1][-1].endswith(" (-)") and "without Mine" not in files["table1.md"]
-    assert [row[1] for row in cells(files["table4.md"])] == ["ZS3Net", "Ours", "Equal Weight"]
-    assert "A farm" in files["table4.tex"] and "the paper's Table" not in files["table4.tex"]
+    assert [row[1] for row in cells(files["table-farm.md"])] == ["ZS3Net", "Ours", "Equal Weight"]
+    assert "A farm" in files["table-farm.tex"]
+    assert "Generated toy images" not in files["table-farm.md"]
+    assert "paper's Table" not in files["table-farm.tex"]
+    assert "(" not in cells(files["table-farm.md"])[0][-1], "nothing is published"
 
 
 def test_runs_of_another_list_have_rows_of_their_own_in_table_ii(tmp_path):

@@ -95,7 +95,13 @@ DATASETS: dict[str, Dataset] = {}
 
 
 def register(dataset: Dataset) -> Dataset:
-    """Add a dataset under its name."""
+    """Add a dataset under its name; ZS3Error where its parts do not fit together."""
+    for unseen_list in dataset.lists.values():
+        if unknown := set(unseen_list).difference(dataset.classes):
+            problem = f"'{unknown.pop()}' is unseen, but none of its classes"
+            raise ZS3Error(f"dataset {dataset.name}: {problem}")
+    if not dataset.tau_gamma:
+        raise ZS3Error(f"dataset {dataset.name}: tau_gamma is empty, give the values of one K")
     DATASETS[dataset.name] = dataset
     return dataset
 
@@ -191,8 +197,8 @@ def split(
     order = entry.lists[unseen_list]
     most = len(order)
     fitting = range(1, most + 1)
-    paper = ", ".join(map(str, PAPER_KS))
-    wanted = f"K must be a whole number from 1 to {most} (the paper's: {paper})"
+    paper = f" (the paper's: {', '.join(map(str, PAPER_KS))})" if entry.table else ""
+    wanted = f"K must be a whole number from 1 to {most}{paper}"
     if unseen_list in entry.splits:
         fitting = [most]
         wanted = f"the split {unseen_list} of {dataset} has K = {most}, no other"

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
@@ -15,7 +15,7 @@ from .classes import Split, split, tau_gamma
 from .errors import ZS3Error
 from .method.methods import METHODS
 from .paths import run_name
-from .profiles import PROFILES, recipe_values
+from .profiles import PAPER_METHODS, PROFILES, recipe_values
 from .storage import text_hash
 
 
@@ -77,7 +77,7 @@ class Settings(BaseModel):
     background: bool = True  # False: it is void, in training and in scoring
     recipe: Literal["own", "zs3net", "literal"] = "own"  # `profiles.RECIPES`
     seed: Whole = Field(0, ge=0, le=2**31)
-    methods: Names = tuple(name for name, method in METHODS.items() if not method.extra)
+    methods: Names = (*PAPER_METHODS, "equal_weight")
     # where things are
     data_root: Text = ""
     weights: Text = ""
@@ -145,6 +145,7 @@ class Settings(BaseModel):
     self_training: bool = False
     self_training_share: Number = Field(25, ge=0, le=100)  # percent of the predictions kept
     self_training_seen: bool = False  # keep those of seen classes too
+    own: dict[str, Any] = {}  # options of methods that are not zs3lib's, read by their trainers
     # the machine
     device: Text = "auto"
     amp: bool = True
@@ -159,7 +160,8 @@ class Settings(BaseModel):
             if self.methods.count(method) > 1:
                 raise ValueError(f"methods lists {method} twice: every method may be there once")
             if method not in METHODS:
-                raise ValueError(f"unknown method '{method}': choose from {', '.join(METHODS)}")
+                known = f"{', '.join(METHODS)}, or import or install what adds it"
+                raise ValueError(f"unknown method '{method}': choose from {known}")
             wanted = METHODS[method].datasets
             if wanted and self.dataset not in wanted:
                 only = f"is for {', '.join(wanted)} alone: leave it out for {self.dataset}"
@@ -189,6 +191,9 @@ class Settings(BaseModel):
                 "cell, 1"
             )
         return self
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
     @property
     def split(self) -> Split:
@@ -231,10 +236,10 @@ class Settings(BaseModel):
         own |= {"k": parts.k, "unseen_list": parts.unseen_list}
         own["background"] = True if background in (None, "") else background
         options = _dictionary(options)
-        if twice := [name for name in own if name in options]:
-            raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
-        changes |= options
         given = {name: value for name, value in changes.items() if value not in (None, "")}
+        if twice := [name for name in own | given if name in options]:
+            raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
+        given |= {name: value for name, value in options.items() if value not in (None, "")}
         if unknown := [name for name in given if name not in cls.model_fields]:
             near = " or ".join(get_close_matches(unknown[0], cls.model_fields, cutoff=0.75))
             remedy = f"did you mean {near}?" if near else "zs3lib/settings.py has them all"

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -217,22 +217,26 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def plain_code(source: str) -> str:
-    """Python code without comments, formatting and what docstrings say: mending those redoes
-    nothing of what a hash of it names.
+def python_hash(paths: Iterable[Path]) -> str:
+    """Hash of Python files without comments, formatting and what docstrings say: mending those
+    redoes nothing of what the hash names.
     """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            node.value.value = ""
-    return ast.unparse(tree)
+    codes = []
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value.value = ""
+        codes.append(ast.unparse(tree))
+    return text_hash("\0".join(codes))
 
 
 def code_hash(*names: str) -> str:
-    """Hash of what some modules and folders of modules of zs3lib do (`plain_code`)."""
+    """`python_hash` of some modules and folders of modules of zs3lib."""
     places = [PACKAGE / name for name in names]
-    paths = [p for place in places for p in sorted(place.rglob("*.py")) or [Path(f"{place}.py")]]
-    return text_hash("\0".join(plain_code(path.read_text(encoding="utf-8")) for path in paths))
+    return python_hash(
+        path for place in places for path in sorted(place.rglob("*.py")) or [Path(f"{place}.py")]
+    )
 
 
 def sealed(record: dict) -> dict:

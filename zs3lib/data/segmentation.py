@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from pkgutil import resolve_name
 
 import numpy as np
 from PIL import Image
@@ -29,7 +28,7 @@ from ..classes import (
     VOID,
     voc_palette,
 )
-from ..errors import ZS3Error, one_line
+from ..errors import ZS3Error, named, one_line
 from ..storage import read_text, text_hash
 
 # "2007_000032", "2007_000032.jpg", or DeepLab's
@@ -318,8 +317,11 @@ def open_data(
     With `holdout` > 0 that share of train, drawn by a fixed seed, takes val's place. Without
     `background` that is void, and no class.
     """
-    reader = resolve_name(DATASETS[dataset].reader)
+    entry = DATASETS[dataset]
+    reader = named(f"the reader of dataset {dataset}", entry.reader)
     data = reader(Path(root), "train" if holdout else part)
+    if tuple(data.names) != entry.classes:
+        raise ZS3Error(f"{entry.reader} has other names than dataset {dataset}: give both the same")
     if not background:
         data = data.without_background()
     if holdout:

@@ -23,7 +23,6 @@ from ..method.losses import mmd
 from ..runs.finished import FinishedRun
 from .statistics import cosine_similarity, nearest_seen
 
-METHODS = ("zs3net", "ours")
 PER_IMAGE = 25  # feature cells of a class from one image at most: it is seen in several images
 RECOGNISED, FOUND = 50.0, 25.0  # percent, see `reasons`
 
@@ -91,11 +90,11 @@ def projected(run: FinishedRun, real: Features, generated: Mapping[str, Features
     return frame
 
 
-def shown_classes(run: FinishedRun) -> dict[str, str]:
-    """{class: "★ class: IoU of Ours"}: the two best seen classes besides background, to compare
+def shown_classes(run: FinishedRun, method: str) -> dict[str, str]:
+    """{class: "★ class: IoU"} by a method: the two best seen classes besides background, to compare
     with, then all unseen ones from best to worst.
     """
-    iou = pd.Series(run.record["methods"]["ours"]["per_class_iou"])
+    iou = pd.Series(run.record["methods"][method]["per_class_iou"])
     hidden = list(run.split.unseen_names)
     seen = iou.drop(["background", *hidden], errors="ignore").nlargest(2)
     titles = {name: f"{name}: {value:.0f} %" for name, value in seen.items()}
@@ -113,7 +112,7 @@ def confusion(run: FinishedRun, method: str) -> pd.DataFrame:
     return 100 * counts.div(counts.sum(axis=1), axis=0)
 
 
-def words_and_iou(run: FinishedRun, methods: Sequence[str] = METHODS) -> pd.DataFrame:
+def words_and_iou(run: FinishedRun, methods: Sequence[str]) -> pd.DataFrame:
     """For each unseen class how near its word is to a seen one, and its IoU (percent) by method.
 
     Columns: those of `statistics.nearest_seen`, "distance", 1 minus the cosine, and the methods.

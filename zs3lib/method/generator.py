@@ -79,12 +79,18 @@ class Head(nn.Module):
         words: word vectors of all classes, (C, 300) float32.
         noise: the generator's noise, "gaussian" or "uniform".
         feature_dim: length of a feature.
+
+    A subclass may have a `generator_class` of its own, made and called as `Generator` is. Its
+    classifier stays an `nn.Linear`: more classes are added to it, and a network trained with it.
     """
+
+    generator_class = Generator
 
     def __init__(self, *, words: Tensor, noise: str = "gaussian", feature_dim: int = FEATURE_DIM):
         super().__init__()
         self.classifier = nn.Linear(feature_dim, len(words))
-        self.generator = Generator(word_dim=words.shape[1], noise=noise, feature_dim=feature_dim)
+        sizes = {"word_dim": words.shape[1], "feature_dim": feature_dim}
+        self.generator = self.generator_class(**sizes, noise=noise)
         self.register_buffer("words", words)
 
     def generate(self, label: int, n: int) -> Tensor:

@@ -6,14 +6,17 @@ tables, figures and checks know it. There is no torch here: tables and commands 
 
 from __future__ import annotations
 
-from pkgutil import resolve_name
+from ..errors import ZS3Error, named
 
 METHODS: dict[str, Method] = {}
 SELF_TRAINED = "+self_training"  # ends the name of a method's row after self-training
 
 
 def register(kind: type[Method]) -> type[Method]:
-    """Add a method under its name."""
+    """Add a method under its name; ZS3Error where it has none, or that of another module's."""
+    known = type(METHODS.get(kind.name)).__module__
+    if not kind.name or kind.name in METHODS and known != kind.__module__:
+        raise ZS3Error(f"{kind.__name__} has the name '{kind.name}': give it one that is not taken")
     METHODS[kind.name] = kind()
     return kind
 
@@ -51,12 +54,12 @@ class Method:
 
         Returns: (n,) tensor of the same type.
         """
-        raise NotImplementedError(f"{self.name} is not recursive")
+        raise NotImplementedError(f"{self.name} has no weights(), which a recursive method needs")
 
 
 def trainer_of(name: str):
     """The class that trains a method, a `stage2.Trainer`."""
-    return resolve_name(METHODS[name].trainer)
+    return named(f"the trainer of method {name}", METHODS[name].trainer)
 
 
 def title(name: str) -> str:

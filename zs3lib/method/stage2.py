@@ -57,7 +57,9 @@ class Trainer:
         steps: how many batches all epochs have together.
         device: where to train.
 
-    A subclass may train a `head_class` of its own: one that is made as `Head` is.
+    A subclass may train a `head_class` of its own, made as `Head` is, and another way:
+    `fit_generator` and `recurse` end in `learn`, `fit_classifier` adds `further_loss`; each appends
+    its loss to `losses`, by whose name the history has its means. `parts` are what is saved.
     """
 
     head_class = Head
@@ -82,7 +84,7 @@ class Trainer:
         if settings.classifier_init == "uniform":
             for parameter in self.head.classifier.parameters():
                 nn.init.uniform_(parameter)
-        # fused: leaves out a step where found_inf is 1 without waiting for the GPU (`_learn`)
+        # fused: leaves out a step where found_inf is 1 without waiting for the GPU (`learn`)
         self.generator_optimiser = torch.optim.Adam(
             self.head.generator.parameters(), lr=settings.generator_lr, fused=True
         )
@@ -132,7 +134,7 @@ class Trainer:
         """One step towards the real features of a seen class, (samples, F) (Eq. 1, Fig. 2a)."""
         head = self.head
         loss = self._fit_loss(head.generator, head.words[label], real, self.settings.mmd_root)
-        self._learn(loss)
+        self.learn(loss)
         self.losses["generator"].append(loss.detach().clone())  # a CUDA graph writes over its own
 
     def recurse(self, label: int) -> None:
@@ -154,11 +156,11 @@ class Trainer:
         loss = self._zs_mmd(a, b, c, q=q.clamp_min(1), normalise=normalise, root=settings.mmd_root)
         # Adam divides by the usual size of a gradient: gamma counts beside Eq. 1's steps, with
         # which it shares that size, and even gamma = 0 is a step, by momentum.
-        self._learn(settings.gamma * loss, skip=q < FEWEST)
+        self.learn(settings.gamma * loss, skip=q < FEWEST)
         self.losses["recursion"].append(loss.detach().clone())
         self.losses["q"].append(q)
 
-    def _learn(self, loss: Tensor, skip: Tensor | None = None) -> None:
+    def learn(self, loss: Tensor, skip: Tensor | None = None) -> None:
         """Backpropagate into the generator and take an Adam step, unless `skip`."""
         loss.backward()
         # As torch's GradScaler leaves out a step, without waiting for the GPU's answer.

@@ -116,6 +116,7 @@ def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
         data = {"data_fingerprint": record["data_fingerprint"]}
         data |= {key: value for key, value in record["settings"].items() if key not in FREE}
         data |= {f"the content of {key}": value for key, value in record["inputs"].items()}
+        data |= {f"the code of {key}": value for key, value in record.get("own_code", {}).items()}
         row = {key: record["settings"].get(key) for key in ROW}
         if record.get("pretrained") == "zs3net":  # a network for each K
             row["the content of weights"] = data.pop("the content of weights")
@@ -124,7 +125,7 @@ def check_same_settings(records: list[dict], free: Iterable[str] = ()) -> None:
         for scope, shared in scopes.items():
             other = first.setdefault(scope, shared | {"record": record})
             for key, value in shared.items():
-                if value != other.get(key) and key not in free:
+                if value != other.setdefault(key, value) and key not in free:
                     raise ZS3Error(
                         f"{name(other['record'])} and {name(record)} cannot share a table: {key} "
                         f"is {other.get(key)!r} in one and {value!r} in the other: remove the "
@@ -167,10 +168,13 @@ def _provenance(runs: list[dict]) -> str:
         (r["git"]["commit"] or "unknown")[:10] + " + changes" * bool(r["git"]["dirty"])
         for r in runs
     )
+    changed = [r.get("changed", {}) for r in runs]
+    changes = several(f"{key} = {value}" for own in changed for key, value in own.items())
+    changes = f"; not the profile's: {changes}" * bool(changes)
     return (
         f"Measured on {val} {kind} images after training on {train} images (backbone, without "
         f"unseen classes: {stage1}; crops of {settings['crop_size']} px, val at a short side of "
         f"{settings['val_size']} px); {seeds}; {found['wall_s'].sum() / 60:.1f} min in all"
         f"{attempts} on {several(found['device'])}; protocol {runs[0]['protocol']}; "
-        f"zs3lib {runs[0]['versions']['zs3lib']}, commit {commits}."
+        f"zs3lib {runs[0]['versions']['zs3lib']}, commit {commits}{changes}."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -34,14 +35,19 @@ class Table:
     def __init__(self, which: str, runs: list[dict], profile: str, ks: Iterable[int] | None = None):
         self.which = which
         self.profile = profile
-        self.number = list(paper.tables()).index(which) + 1
         self.dataset, self.title = paper.tables()[which]
-        self.heading = f"Table {which}. {self.title}, profile {profile}"
         runs = [r for r in runs if r["dataset"] == self.dataset]
         later = [records.name(r) for r in runs if records.later_split(r)]
         runs = [r for r in runs if not records.later_split(r)]
         self.models = paper.models(which, runs)
         self.printed = paper.published().query("table == @which").set_index(["k", "model"])[METRICS]
+        self.name = f"table-{which}"
+        self.heading = f"{self.title}, profile {profile}"
+        setting = []
+        if len(self.printed):
+            self.name = f"table{[*paper.tables()].index(which) + 1}"
+            self.heading = f"Table {which}. {self.heading}"
+            setting = [records.SETTING[profile]]
         scores = paper.frame(runs)
         scores["model"] = scores["method"].map(self.models)
         scores["model"] += scores["unseen_list"]
@@ -52,12 +58,15 @@ class Table:
         sources = {"measured": groups.mean(), "std": groups.std(), "published": pd.concat(printed)}
         ks = sorted(set(ks or [*self.printed.index.unique("k"), *scores["k"]]))
         rows = pd.MultiIndex.from_product([ks, self.names], names=["K", "Model"])
+        if len(self.printed):  # a method that the paper has not has a row where it was run
+            theirs = {m + name for m in self.printed.index.unique("model") for name in lists}
+            rows = rows[[name in theirs or (k, name) in groups.indices for k, name in rows]]
         self.frame = pd.concat({name: part.reindex(rows) for name, part in sources.items()}, axis=1)
         self.seeds = groups.size().reindex(rows, fill_value=0)
         number = "two " if len(self.names) == 2 else ""
         make = f"make tables PROFILE={profile} DATASETS={self.dataset}"
         self.notes = [
-            records.SETTING[profile],
+            *setting,
             f"Percent. Bold: the higher mean of the {number}models at one K, measured and "
             "published apart; no test made.",
             *records.notes(runs, paper.models(which), make, ks),
@@ -86,7 +95,8 @@ class Table:
     def beside(self, bold: str = "<b>{}</b>") -> pd.DataFrame:
         """Measured, with the published number in parentheses behind: rows (K, Model)."""
         cells = self.cells(bold)
-        return cells["measured"] + " (" + cells["published"] + ")"
+        published = " (" + cells["published"] + ")" if len(self.printed) else ""
+        return cells["measured"] + published
 
     def below(self, bold: str) -> pd.DataFrame:
         """Measured, with the published rows below: rows (K, Source, Model)."""
@@ -117,7 +127,7 @@ class Table:
         """For GitHub: measured (published) in each cell, the best model in bold, notes below."""
         cells = self.beside("**{}**").set_axis([*map(paper.head, METRICS)], axis=1).reset_index()
         cells["K"] = cells["K"].astype(str).where(~cells["K"].duplicated(), "")
-        about = "Each cell: measured (published)."
+        about = "Each cell: measured (published)." if len(self.printed) else ""
         return page(self.heading, cells, about=about, notes=self.notes)
 
     def txt(self) -> str:
@@ -137,12 +147,12 @@ class Table:
             multicol_align="c",
             column_format="lll" + "r" * len(COLUMNS),
             caption=f"{self.title}, profile {self.profile}{origin}.".translate(escape),
-            label=f"tab:{self.profile}-{self.number}",
+            label=f"tab:{self.profile}-{self.which}",
         )
-        k = rf"\multirow[c]{{{2 * len(self.names)}}}"  # where a K begins
         small = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}"
         end = f"\\par\\smallskip {' '.join(self.notes).translate(escape)}\n\\end{{table*}}"
-        tex = tex.replace(k, "\\midrule\n" + k).replace("\\midrule\n\\midrule", "\\midrule")
+        tex = re.sub(r"^(?=\\multirow)", r"\\midrule\n", tex, flags=re.M)  # where a K begins
+        tex = tex.replace("\\midrule\n\\midrule", "\\midrule")
         tex = tex.replace("\\centering", small).replace("\\end{table*}", end).replace("±", r"$\pm$")
         return "% needs \\usepackage{booktabs,multirow}\n" + tex
 
@@ -215,8 +225,7 @@ def write(
     files = {}
     for one in shown:
         one.notes += [note] * bool(note)
-        name = f"table{one.number}"
-        files |= {f"{name}.csv": one.csv(), f"{name}.md": one.md(), f"{name}.tex": one.tex()}
+        files |= {f"{one.name}.{kind}": getattr(one, kind)() for kind in ("csv", "md", "tex")}
     files["table1.txt"] = shown[0].txt()
     lowest = floor(records.read_records(runs, profile, **chosen))
     if len(lowest):

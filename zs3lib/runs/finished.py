@@ -94,7 +94,8 @@ def how_to_make(folder: Path) -> str:
     if not named:
         return "train it with notebooks/train.ipynb"
     run = f"runs/{named['profile']}/{folder.name}"
-    if not named["background"] or named["unseen_list"] != "paper":  # make's grid may lack it
+    paper = named["background"] and named["unseen_list"] == "paper"
+    if not paper or named["dataset"] not in ("voc", "context"):  # make's grid may lack it
         return f"python -m zs3lib run {run}"
     return "make {0}/metrics.json PROFILE={profile} K={k} SEED={seed}".format(run, **named)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
-from textwrap import dedent
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 from ..data.segmentation import SegmentationData
 from ..method.methods import METHODS, trainer_of
-from ..storage import code_hash, plain_code, text_hash
+from ..storage import code_hash, python_hash, text_hash
 
 # Settings that stage 1 depends on, and those that no stage does: where things lie, the machine, and
 # what comes after. Another value of one that counts is another key.
@@ -22,13 +23,15 @@ BESIDE = (
     "data_root weights word_vectors device compile workers val_size self_training "
     "self_training_share self_training_seen"
 ).split()
-NOT_OWN = ("zs3lib", "torch", "builtins")  # modules whose code is hashed or of a version
 
 
 def backbone(run) -> str:
     """Of a `Run`'s network after stage 1."""
     made_from = [run.split.unseen, run.train.fingerprint, run.inputs["weights"]]
     made_from.append(code_hash("method", "data", "runs/sources", "parallel"))
+    reader = type(run.train)
+    if not reader.__module__.startswith("zs3lib."):
+        made_from.append(python_hash([Path(inspect.getfile(reader))]))
     return run.settings.key(*STAGE1, extra=made_from)
 
 
@@ -49,21 +52,31 @@ def heads(run) -> str:
     """Of its heads."""
     settings = run.settings
     made_from = [run.backbone_key, run.inputs["word_vectors"], code_hash("extras")]
-    made_from += [own_code(name) for name in settings.methods]
+    made_from.append(own_code(settings.methods))
     return settings.key(*dict(settings).keys() - BESIDE, extra=made_from)
 
 
-def own_code(method: str) -> str:
-    """The code of a method that is not zs3lib's, of its trainer and its head, and what they extend.
-
-    "" where Python has none.
+def own_code(methods: Iterable[str]) -> dict[str, str]:
+    """{package: hash of its code} of packages other than zs3lib that methods are made of: their
+    classes, trainers, heads and generators, and what these extend. A file that is in no package
+    counts as one.
     """
-    trainer = trainer_of(method)
-    own = []
-    for made in (type(METHODS[method]), trainer, trainer.head_class):
-        own += [k for k in made.mro() if k.__module__.partition(".")[0] not in NOT_OWN]
-    code = ""
-    for kind in own:
-        with suppress(OSError, TypeError):  # typed at a prompt
-            code += plain_code(dedent(inspect.getsource(kind)))
-    return code
+    found = {}
+    for name in methods:
+        trainer = trainer_of(name)
+        head = trainer.head_class
+        for kind in (type(METHODS[name]), trainer, head, head.generator_class):
+            for base in kind.mro():
+                package = base.__module__.partition(".")[0]
+                if package not in ("zs3lib", "torch", "builtins", *found):
+                    found[package] = _package_hash(package)
+    return found
+
+
+def _package_hash(name: str) -> str:
+    package = sys.modules[name]
+    file = getattr(package, "__file__", None)
+    if not file:  # typed at a prompt
+        return ""
+    whole = Path(file).parent.rglob("*.py")
+    return python_hash(sorted(whole) if hasattr(package, "__path__") else [Path(file)])

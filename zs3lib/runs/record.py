@@ -8,8 +8,10 @@ import torch
 from torch.cuda import get_device_name
 
 from ..errors import ZS3Error
+from ..results.records import FREE, ROW
+from ..settings import Settings
 from ..storage import sealed
-from . import facts
+from . import facts, keys
 
 
 def record_of(run) -> dict:
@@ -23,6 +25,7 @@ def record_of(run) -> dict:
         top
         | {
             "settings": settings,
+            "changed": _changed(run.settings),
             "seen": [run.split.names[i] for i in run.split.seen],
             "unseen": list(run.split.unseen_names),
             "methods": run.results,
@@ -34,6 +37,7 @@ def record_of(run) -> dict:
             "val_images": len(run.val),
             "data_fingerprint": f"{run.train.fingerprint}-{run.val.fingerprint}",
             "inputs": run.inputs,
+            "own_code": keys.own_code(run.settings.methods),
             "keys": {"backbone": run.backbone_key, "head": run.head_key},
             "versions": facts.versions(),
             "git": facts.git(),
@@ -45,3 +49,12 @@ def record_of(run) -> dict:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     )
+
+
+def _changed(settings: Settings) -> dict:
+    """The settings of numbers that are not the profile's own."""
+    same = {name: getattr(settings, name) for name in ("profile", "dataset", "k", "unseen_list")}
+    own = Settings.make(**same, background=settings.background).as_dict()
+    told = FREE - {*ROW, "self_training"} | {"features", "protocol", "holdout"}  # said elsewhere
+    found = settings.as_dict()
+    return {name: found[name] for name in sorted(found.keys() - told) if found[name] != own[name]}
