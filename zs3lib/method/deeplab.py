@@ -15,6 +15,7 @@ from torchvision import models
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision.ops import Conv2dNormActivation
 
 from ..seeds import stream
 
@@ -75,30 +76,16 @@ BACKBONES = {
 
 
 class Decoder(nn.Module):
-    """DeepLabv3+'s decoder: 48 low-level channels beside ASPP's upsampled output, two 3x3 layers.
-
-    Arguments:
-        low_channels: channels of the backbone's features at stride 4.
-        feature_dim: channels of ASPP's output and of the feature, DeepLabv3+'s 256.
-        align_corners: how ASPP's output is upsampled.
-    """
+    """DeepLabv3+'s decoder: 48 low-level channels beside ASPP's output, then two 3x3 layers."""
 
     def __init__(self, *, low_channels: int, feature_dim: int, align_corners: bool):
         super().__init__()
         self.align_corners = align_corners
-        self.reduce = nn.Sequential(
-            nn.Conv2d(low_channels, LOW_LEVEL_DIM, 1, bias=False),
-            nn.BatchNorm2d(LOW_LEVEL_DIM),
-            nn.ReLU(),
-        )
+        self.reduce = Conv2dNormActivation(low_channels, LOW_LEVEL_DIM, 1)
         self.fuse = nn.Sequential(
-            nn.Conv2d(feature_dim + LOW_LEVEL_DIM, feature_dim, 3, padding=1, bias=False),
-            nn.BatchNorm2d(feature_dim),
-            nn.ReLU(),
+            *Conv2dNormActivation(feature_dim + LOW_LEVEL_DIM, feature_dim),
             nn.Dropout(0.5),
-            nn.Conv2d(feature_dim, feature_dim, 3, padding=1, bias=False),
-            nn.BatchNorm2d(feature_dim),
-            nn.ReLU(),
+            *Conv2dNormActivation(feature_dim, feature_dim),
             nn.Dropout(0.1),
         )
 
@@ -158,17 +145,10 @@ class DeepLabV3Plus(nn.Module):
 
 def build(settings, classes: int) -> DeepLabV3Plus:
     """The network of `zs3lib.Settings`, its weights drawn from `backbone_seed`."""
+    names = {"backbone", "aspp_rates", "multi_grid", "dropout", "align_corners", "feature_dim"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(settings.backbone_seed, 10))
-        return DeepLabV3Plus(
-            backbone=settings.backbone,
-            classes=classes,
-            aspp_rates=settings.aspp_rates,
-            multi_grid=settings.multi_grid,
-            dropout=settings.dropout,
-            align_corners=settings.align_corners,
-            feature_dim=settings.feature_dim,
-        )
+        return DeepLabV3Plus(classes=classes, **settings.model_dump(include=names))
 
 
 def freeze(network: nn.Module) -> nn.Module:
