@@ -107,11 +107,11 @@ class GraphTrainer(Trainer):
         device = batch.features.device
         cells = batch.cells.cpu().numpy()  # regions are found on the CPU
         self.graphs = []
-        for image in batch.images:
-            graph = graph_of(cells[image.index], loops=self.settings.graph_loops)
+        for index, image in enumerate(batch.images):
+            graph = graph_of(cells[index], loops=self.settings.graph_loops)
             if len(graph.labels) > 1:
                 graph = Graph(*(part.to(device) for part in vars(graph).values()))
-                self.graphs.append((image.index, image.has_unseen, graph))
+                self.graphs.append((index, image.has_unseen, graph))
         for index, has_unseen, graph in self.graphs:
             if not has_unseen:
                 self.fit_graph(graph, self.real(graph, batch.features[index]))

@@ -7,7 +7,7 @@ seen classes: `fit_mixed`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,47 +20,17 @@ class ImageLayout:
     """What the label map of one image decides.
 
     Attributes:
-        index: the image's place in its batch.
         has_unseen: whether any pixel is of an unseen class.
-        fitted: the classes that Eq. 1 fits: all that are shown in at least one feature cell where
-            the image has nothing unseen; where it has, none (with `fit_mixed` the seen ones).
+        real: the classes that Eq. 1 fits, with `samples` real features of each, drawn with
+            replacement, (samples, F): all that are shown in at least one feature cell where the
+            image has nothing unseen; where it has, none (with `fit_mixed` the seen ones).
         recursed: the classes that Eq. 2 fits once the recursion has begun: where `has_unseen` the
             unseen ones shown in at least one cell (with `feed_back` "all" the seen too).
-        real: {class of `fitted`: `samples` of its real features, drawn with replacement,
-            (samples, F)}.
     """
 
-    index: int
     has_unseen: bool
-    fitted: list[int]
+    real: dict[int, Tensor]
     recursed: list[int]
-    real: dict[int, Tensor] = field(default_factory=dict)
-
-
-def layouts(labels: Tensor, cells: Tensor, unseen: tuple[int, ...], settings) -> list[ImageLayout]:
-    """Who learns from what: an `ImageLayout` for each image, without its features.
-
-    Arguments:
-        labels, cells: labels of the pixels, (B, S, S), and of the feature cells, (B, h, w), uint8
-            on the CPU.
-    """
-    found = []
-    for index, (pixels, own) in enumerate(zip(labels, cells)):
-        present = classes_in(own)
-        # An unseen object smaller than a cell counts too (unlike in ZS3Net, which looks at cells):
-        # what is around it is left out.
-        has_unseen = not set(unseen).isdisjoint(classes_in(pixels))
-        fitted = [c for c in present if c not in unseen]
-        recursed = present if settings.feed_back == "all" else [c for c in present if c in unseen]
-        found.append(
-            ImageLayout(
-                index,
-                has_unseen,
-                fitted=fitted if settings.fit_mixed or not has_unseen else [],
-                recursed=recursed if has_unseen else [],
-            )
-        )
-    return found
 
 
 def cell_labels(labels: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
@@ -121,26 +91,37 @@ class Batch:
         settings,
         device: torch.device,
     ):
-        corners = settings.align_corners
-        cells = cell_labels(labels, features.shape[1:3], align_corners=corners)
+        size = features.shape[1:3]
+        cells = cell_labels(labels, size, align_corners=settings.align_corners)
         stride = settings.cell_stride
         if stride > 1:  # neighbours are alike: fewer cells cost little and save much
             i, j = torch.randint(stride, (2,)).tolist()
             features = features[:, i::stride, j::stride]
             cells = cells[:, i::stride, j::stride]
-        self.images = layouts(labels, cells, unseen, settings)
+        self.images = []
         drawn = []  # cells of the whole batch, `samples` for each fitted class of each image
-        for image in self.images:
-            flat = cells[image.index].flatten()
-            for c in image.fitted:
-                own = (flat == c).nonzero().flatten()
-                taken = own[torch.randint(len(own), (settings.samples,))]
-                drawn.append(image.index * len(flat) + taken)
+        for index, (pixels, own) in enumerate(zip(labels, cells)):
+            present = classes_in(own)
+            # An unseen object smaller than a cell counts too (unlike in ZS3Net, which looks at
+            # cells): what is around it is left out.
+            has_unseen = not set(unseen).isdisjoint(classes_in(pixels))
+            fitted = [c for c in present if c not in unseen]
+            if has_unseen and not settings.fit_mixed:
+                fitted = []
+            recursed = present if has_unseen else []
+            if settings.feed_back != "all":
+                recursed = [c for c in recursed if c in unseen]
+            self.images.append(ImageLayout(has_unseen, dict.fromkeys(fitted), recursed))
+            flat = own.flatten()
+            for c in fitted:
+                shown = (flat == c).nonzero().flatten()
+                taken = shown[torch.randint(len(shown), (settings.samples,))]
+                drawn.append(index * len(flat) + taken)
         self.features = sent(features, device).float()
         self.labels = sent(labels, device)
         self.cells = sent(cells, device).long()
-        without = [image.index for image in self.images if not image.has_unseen]
-        with_unseen = [image.index for image in self.images if image.has_unseen]
+        without = [index for index, image in enumerate(self.images) if not image.has_unseen]
+        with_unseen = [index for index, image in enumerate(self.images) if image.has_unseen]
         # One transfer for all that is indexed with.
         numbers = sent(torch.cat([*drawn, torch.tensor(without + with_unseen)]), device)
         rows, self.without_unseen, self.with_unseen = numbers.split(
@@ -148,4 +129,4 @@ class Batch:
         )
         real = iter(self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples)))
         for image in self.images:
-            image.real = dict(zip(image.fitted, real))
+            image.real = dict(zip(image.real, real))
