@@ -11,8 +11,7 @@ from tqdm.auto import tqdm
 from ..classes import Split
 from .deeplab import DeepLabV3Plus
 from .features import pixel_logits
-from .metrics import ROWS
-from .operating import OFFSETS, confusions, margins
+from .operating import OFFSETS, confusions
 
 
 def evaluate(
@@ -34,13 +33,11 @@ def evaluate(
     Returns: (len(OFFSETS), C, C) int64 by classifier; rows are the ground truth.
     """
     device = next(network.parameters()).device
-    classes = len(split.names)
-    shape = (2, len(OFFSETS), ROWS, classes)
+    shape = (len(OFFSETS), len(split.names), len(split.names))
     counts = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in classifiers}
     for image, labels in tqdm(images, desc=title, unit="image"):
         truth = labels.to(device)
-        for name, logits in pixel_logits(
-            network, classifiers, image, tuple(labels.shape), settings
-        ):
-            counts[name] += margins(logits, truth, split)
-    return {name: confusions(count)[:, :classes].cpu() for name, count in counts.items()}
+        size = tuple(labels.shape)
+        for name, logits in pixel_logits(network, classifiers, image, size, settings):
+            counts[name] += confusions(logits, truth, split)
+    return {name: count.cpu() for name, count in counts.items()}

@@ -19,17 +19,19 @@ from .metrics import ROWS, scores
 OFFSETS = (-math.inf, -8.0, -4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, math.inf)
 
 
-def margins(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
-    """Count pixels by their best seen and best unseen class, and by the least offset from which the
-    unseen one wins: at offset 0 that is where it has the greatest logit of all.
+def confusions(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
+    """Confusion matrices with each of `OFFSETS` added to the unseen logits, void left out.
+
+    A pixel is called its best unseen class, in place of its best seen one, from the least offset
+    on that makes up for their difference: at offset 0 that is where it has the greatest of all.
 
     Arguments:
         logits: (C, H, W) float.
         labels: (H, W) uint8; 255 is void.
 
-    Returns: (2, len(OFFSETS), 256, C) int64: [0, i] counts (label, best seen class), [1, i] (label,
-        best unseen class) of the pixels that are called unseen from the i-th offset on.
+    Returns: (len(OFFSETS), C, C) int64; rows are the ground truth.
     """
+    classes = len(logits)
     found = []
     for group in (split.seen, split.unseen):
         members = torch.tensor(group, device=logits.device)
@@ -38,25 +40,13 @@ def margins(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
     (seen, seen_class), (unseen, unseen_class) = found
     offsets = torch.tensor(OFFSETS[1:-1], device=logits.device)
     first = torch.bucketize(seen - unseen, offsets) + 1
-    place = (first * ROWS + labels) * len(logits)
-    size = len(OFFSETS) * ROWS * len(logits)
-    counts = [
-        torch.bincount((place + best).flatten(), minlength=size)
+    place = (first * ROWS + labels) * classes
+    shape = (len(OFFSETS), ROWS, classes)
+    by_first = [
+        torch.bincount((place + best).flatten(), minlength=math.prod(shape)).view(shape)
         for best in (seen_class, unseen_class)
     ]
-    return torch.stack(counts).view(2, len(OFFSETS), ROWS, len(logits))
-
-
-def confusions(counts: Tensor) -> Tensor:
-    """Confusion matrices at each of `OFFSETS`, from `margins`.
-
-    Arguments:
-        counts: (2, n, rows, C) int64; [0, i] are the seen predictions and [1, i] the unseen ones of
-            the pixels that are called unseen from the i-th offset on, seen before it.
-
-    Returns: (n, rows, C) int64.
-    """
-    seen, unseen = counts
+    seen, unseen = (counts[:, :classes] for counts in by_first)
     return seen.sum(0) - seen.cumsum(0) + unseen.cumsum(0)
 
 
