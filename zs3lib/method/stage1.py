@@ -74,19 +74,14 @@ def train(
         for name, part in parts.items():
             part.load_state_dict(state[name])
         losses = state["losses"]
-    bar = tqdm(
-        total=epochs * source.batches,
-        initial=len(losses) * source.batches,
-        desc=stage,
-        unit="batch",
-        disable=parallel.ranks()[0] > 0,
-    )
     trained = parallel.spread(network, device)
-    with bar:
+    first = parallel.ranks()[0] == 0
+    place = {"total": epochs * source.batches, "initial": len(losses) * source.batches}
+    with tqdm(**place, desc=stage, unit="batch", disable=not first) as bar:
         for epoch in range(len(losses), epochs):
             steps = train_epoch(trained, source, settings, optimiser, schedule, epoch, bar)
             check_finite(
-                {"backbone": dict(enumerate(steps[:, None]))},
+                [{"backbone": loss} for loss in steps],
                 stage=stage.partition(":")[0],
                 epoch=epoch,
                 checkpoint=checkpoint,
@@ -94,7 +89,7 @@ def train(
                 cure="lower stage1_lr",
             )
             losses.append(steps.mean().item())
-            if parallel.ranks()[0] == 0:
+            if first:
                 states = {name: part.state_dict() for name, part in parts.items()}
                 checkpoint.save(states | {"losses": losses})
     return losses
@@ -160,7 +155,7 @@ def optimisation(
 
 
 def check_finite(
-    losses: dict[str, dict[int, Tensor]],
+    steps: list[dict[str, Tensor]],
     *,
     stage: str,
     epoch: int,
@@ -171,19 +166,19 @@ def check_finite(
     """Raise ZS3Error when a loss of an epoch is not finite: NaN trains on without a word.
 
     Arguments:
-        losses: by name, those of an epoch's steps, (n,) on the CPU.
+        steps: the losses of each step by name, on the CPU.
         stage: what is trained; cure: what to try.
         ids: names the images of (epoch, step).
     """
     wrong = [
-        (step, name, values[~values.isfinite()][0].item())
-        for name, steps in losses.items()
-        for step, values in steps.items()
-        if not values.isfinite().all()
+        (n, name, value)
+        for n, step in enumerate(steps)
+        for name, losses in step.items()
+        for value in losses[~losses.isfinite()].tolist()
     ]
     if not wrong:
         return
-    step, name, value = min(wrong, key=lambda found: found[0])
+    step, name, value = wrong[0]
     images = ids(epoch, step)
     more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
     kept = f"the last good state, after epoch {epoch}, is {checkpoint.path}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..seeds import stream
@@ -20,19 +19,6 @@ NOTHING = torch.empty(0, dtype=torch.float64)
 # What a pass has once: its batches, their draws, its epochs.
 SHARED = "align_corners cell_stride feed_back fit_mixed samples seed stage2_epochs warmup_epochs"
 RECURSION = dict.fromkeys(("tau", "gamma", "zs_weights", "pseudo"))  # count after the warm-up
-
-
-def fetched(steps: list[dict[str, Tensor]], kind: str) -> dict[int, Tensor]:
-    """The losses of a kind by the steps that have them, (n,) float64 on the CPU: one transfer."""
-    found = {n: step[kind] for n, step in enumerate(steps) if kind in step}
-    sizes = [len(losses) for losses in found.values()]
-    together = torch.cat([*found.values()]).double().cpu() if found else NOTHING
-    return dict(zip(found, together.split(sizes)))
-
-
-def early(settings):
-    """What of a method's settings counts before the recursion begins."""
-    return settings.model_copy(update=RECURSION)
 
 
 class Stage2:
@@ -63,7 +49,7 @@ class Stage2:
             raise ValueError(f"methods trained together must agree on {SHARED}")
         # The methods that do the same until the warm-up ends: none with a trainer of its own.
         plain = {n: t for n, t in trainers.items() if type(t) is Trainer and t.method.generates}
-        settings = {name: early(trainer.settings) for name, trainer in plain.items()}
+        settings = {n: t.settings.model_copy(update=RECURSION) for n, t in plain.items()}
         first = next(iter(settings.values()), None)
         self.alike = [name for name, own in settings.items() if own == first]
 
@@ -117,19 +103,19 @@ class Stage2:
 
     def _record(self, name: str, steps: list[dict], checkpoint) -> None:
         """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
-        kinds = dict.fromkeys([*KINDS, *(kind for step in steps for kind in step)])
-        losses = {kind: fetched(steps, kind) for kind in kinds}
+        steps = [{kind: losses.cpu().double() for kind, losses in step.items()} for step in steps]
         check_finite(
-            losses,
+            steps,
             stage=f"stage 2, {name}",
             epoch=self.epochs,
             checkpoint=checkpoint,
             ids=self.source.ids,
             cure="lower classifier_lr or generator_lr",
         )
-        values = {kind: torch.cat([NOTHING, *parts.values()]) for kind, parts in losses.items()}
+        kinds = dict.fromkeys([*KINDS, *(kind for step in steps for kind in step)])
+        values = {kind: torch.cat([step.get(kind, NOTHING) for step in steps]) for kind in kinds}
         # A step that was left out has no loss.
         values["recursion"] = values["recursion"][values["q"] >= FEWEST]
-        for kind, found in values.items():
-            mean = found.mean().item() if len(found) else None
+        for kind, losses in values.items():
+            mean = losses.mean().item() if len(losses) else None
             self.history[name].setdefault(kind, []).append(mean)
