@@ -10,20 +10,10 @@ from ..classes import COCOSTUFF_CLASSES, COCOSTUFF_LABELS, CONTEXT_CLASSES, VOID
 from ..data import words
 from ..data.segmentation import Context
 from ..storage import locked, replaced
+from .attributes import INI
 
-# Context's classes that COCO-Stuff calls otherwise, or that come nearest; background: no label.
-LABEL_OF = dict(
-    pair.split(": ")
-    for pair in (
-        "aeroplane: airplane, bag: suitcase, bedcloth: blanket, building: building-other, "
-        "ceiling: ceiling-other, computer: laptop, diningtable: dining table, door: door-stuff, "
-        "floor: floor-other, food: food-other, ground: ground-other, motorbike: motorcycle, "
-        "plate: bowl, pottedplant: potted plant, shelves: shelf, sidewalk: pavement, "
-        "sign: stop sign, sky: sky-other, sofa: couch, track: railroad, tvmonitor: tv, "
-        "wall: wall-other, water: water-other, window: window-other"
-    ).split(", ")
-)
-NAMES = tuple(LABEL_OF.get(name, name) for name in CONTEXT_CLASSES[1:])  # of Context's 59 classes
+# The labels of Context's 59 classes, or the nearest; background has none.
+NAMES = tuple(INI["cocostuff"].get(name, name) for name in CONTEXT_CLASSES[1:])
 
 
 def _write_pictures(root: Path, target: Path, part: str) -> None:

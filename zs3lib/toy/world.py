@@ -18,7 +18,6 @@ from ..storage import code_hash, file_hash, replaced
 from . import cocostuff, corpus, scenes
 from .attributes import FILE
 
-LABELS_459 = RESOURCES / "context_labels_459.txt"
 PICTURES = {year: f"VOCdevkit/VOC{year}/JPEGImages" for year in (2012, 2010)}
 MASKS = "VOCdevkit/VOC2012/SegmentationClass"
 LISTS = "VOCdevkit/VOC2012/ImageSets/Segmentation"
@@ -27,9 +26,9 @@ MATS = "context/trainval"
 
 def context_codes() -> np.ndarray:
     """The number of each Context class among the 459 labels, (60,) uint16; background: unknown."""
-    number = {name: n for n, name in enumerate(CONTEXT_LABELS, start=1)}
-    named = CONTEXT_LABEL_OF | {"background": "unknown"}
-    return np.array([number[named.get(name, name)] for name in CONTEXT_CLASSES], np.uint16)
+    label = CONTEXT_LABEL_OF | {"background": "unknown"}
+    numbers = [1 + CONTEXT_LABELS.index(label.get(name, name)) for name in CONTEXT_CLASSES]
+    return np.array(numbers, np.uint16)
 
 
 def _about(names: tuple[str, ...], seed: int, kind: int, index: int) -> str:
@@ -76,7 +75,7 @@ def _write_texts(root: Path, seed: int, train: int, val: int) -> None:
         ids = [f"{year}_{k + 1:06d}\n" for k in range(train + val)]
         for name, part in {"train": ids[:train], "val": ids[train:], "trainval": ids}.items():
             (root / folder / f"{name}.txt").write_text("".join(part))
-    shutil.copyfile(LABELS_459, root / "context" / "labels.txt")
+    shutil.copyfile(RESOURCES / "context_labels_459.txt", root / "context" / "labels.txt")
     said = corpus.sentences(seed)
     (root / "corpus.txt").write_text("".join(" ".join(sentence) + "\n" for sentence in said))
     corpus.train_word2vec(said, seed).save_word2vec_format(str(root / "wordvectors.txt"))
