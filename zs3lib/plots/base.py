@@ -14,6 +14,7 @@ from ..storage import atomic_write
 
 SEEN_COLOUR = sns.color_palette("colorblind")[0]
 UNSEEN_COLOUR = sns.color_palette("colorblind")[3]
+method_title = title  # as the tables print it
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], style="whitegrid", **options):
@@ -42,11 +43,6 @@ def legend(fig: Figure) -> None:
 def mark(name: str, unseen: Iterable[str]) -> str:
     """A class name as the figures print it: unseen ones carry a star."""
     return f"★ {name}" if name in unseen else name
-
-
-def method_title(method: str) -> str:
-    """A method as the tables print it: "zs3net" is ZS3Net; what is no method stays as it is."""
-    return title(method)
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
