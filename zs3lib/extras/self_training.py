@@ -52,10 +52,9 @@ def pseudo_labels(
 def whole_network(network: DeepLabV3Plus, classifier: nn.Linear, settings) -> DeepLabV3Plus:
     """A copy of the frozen network with a method's classifier, to be trained."""
     copied = build(settings, classifier.out_features)  # what `freeze` changed is new here
-    copied.load_state_dict(network.state_dict())
-    with torch.no_grad():
-        copied.classifier.weight.copy_(classifier.weight[:, :, None, None])
-        copied.classifier.bias.copy_(classifier.bias)
+    own = {"classifier.weight": classifier.weight[:, :, None, None]}
+    own["classifier.bias"] = classifier.bias
+    copied.load_state_dict(network.state_dict() | own)
     return copied
 
 
