@@ -6,8 +6,6 @@ nodes around it; the classifier learns from node features beside its pixels. Bot
 alone: pixel features still come from the generator of each class, and inference is ZS3Net's.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ over cosines is the other loss in use: it needs a rate and a temperature, and co
 with one another alone. The squared error needs neither, and its least is known in closed form.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -8,8 +8,6 @@ zero-shot learning" (Sec. IV-A), so that no such number may stand beside those o
 without saying so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

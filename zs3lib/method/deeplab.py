@@ -6,8 +6,6 @@ height and width; logits are upsampled to the image's own size ("H x W" in the p
 as ZS3Net does; the paper does not say.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

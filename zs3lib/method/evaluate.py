@@ -1,7 +1,5 @@
 """Evaluation on the validation split: one pass of the network serves every method."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

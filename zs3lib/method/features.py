@@ -1,7 +1,5 @@
 """Features of the frozen network, and what they say of a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import torch

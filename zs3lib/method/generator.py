@@ -1,7 +1,5 @@
 """The pseudo-feature generator (Sec. III-A) and the head of the network that stage 2 trains."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ That is ZS3Net's code; the paper's words (Sec. IV-A, Fig. 2a) would also fit the
 seen classes: `fit_mixed`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """MMD (Eq. 1) and ZS-MMD (Eq. 2): how far generated features are from real, or trusted, ones."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """PA, MA, mIoU and hIoU from one confusion matrix (Sec. IV-A)."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -4,8 +4,6 @@ An offset added to the logits of unseen classes moves a method along one curve b
 unseen mIoU, and says nothing of the method. The paper's numbers are those at offset 0.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -7,8 +7,6 @@ Both stages read batches from a *source*: `source.batches` is how many an epoch 
 (`data/augment.py: Pictures` for stage 1, `runs/sources.py` for stage 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -5,8 +5,6 @@ ZS3Net, recursive training and its ablation are one loop: read `Trainer.step` be
 Fig. 2. What differs between them stands in `methods.py`.
 """
 
-from __future__ import annotations
-
 import copy
 import shutil
 from collections import defaultdict

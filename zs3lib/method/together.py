@@ -3,8 +3,6 @@
 They share what is costly, features and warm-up; what each learns of a batch is `stage2.Trainer`.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,7 +1,5 @@
 """What all figures share: how they are made and saved, one legend, the star of unseen classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a dataset is made of: class frequencies, sizes, what K takes away, which words are alike."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns

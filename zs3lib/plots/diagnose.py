@@ -1,7 +1,5 @@
 """Figures of diagnose.ipynb: generated features beside real ones, confusion, words, confidence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

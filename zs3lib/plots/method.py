@@ -1,7 +1,5 @@
 """Figures of method.ipynb: clouds of points in the plane, with arrows, heights and regions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

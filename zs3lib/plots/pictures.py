@@ -1,7 +1,5 @@
 """Pictures and label maps: samples of the data, Fig. 3, and what a network sees in one picture."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Losses while training, scores, and the curves between seen and unseen mIoU."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

@@ -5,8 +5,6 @@ weight, or an offset added to the unseen logits, moves a method along one curve 
 unseen mIoU: two methods at two places of it differ in hIoU though neither knows more.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The tables' columns and rows, and the paper's numbers in them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Run records, the metrics.json of each run: read, checked, chosen from, and described."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from configparser import ConfigParser

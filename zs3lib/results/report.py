@@ -3,8 +3,6 @@
 Pages are nbconvert's, with the template and the style of `resources/report`; they fetch nothing.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import re

@@ -1,7 +1,5 @@
 """Tables I-III from the run records, the published numbers beside the measured ones."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tables of numbers as texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd
