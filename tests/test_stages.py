@@ -28,8 +28,8 @@ from crafted import (
 
 from zs3lib import ZS3Error, storage
 from zs3lib.method import stage1
-from zs3lib.method.deeplab import build, freeze
-from zs3lib.method.features import extract, upsample
+from zs3lib.method.deeplab import build, freeze, resized
+from zs3lib.method.features import extract
 from zs3lib.method.layout import cell_labels
 from zs3lib.method.methods import METHODS
 from zs3lib.method.together import Stage2
@@ -109,8 +109,8 @@ def test_a_cell_has_the_label_of_a_pixel_that_its_logits_are_shown_at(pixels, al
     n = -(-pixels // 4)
     labels = torch.arange(pixels).repeat(pixels, 1)[None]  # a pixel's label is its column
     taken = cell_labels(labels, (n, n), align_corners=align_corners)[0, 0]
-    one_hot = torch.eye(n).expand(n, n, n)  # channel c is 1 in the c-th column of cells
-    shown = upsample(one_hot, (pixels, pixels), align_corners=align_corners)[:, 0]
+    one_hot = torch.eye(n)[:, None].expand(n, n, n)  # channel c is 1 in the c-th column of cells
+    shown = resized(one_hot[None], (pixels, pixels), align_corners)[0, :, 0]
     inside = torch.arange(1, n - 1)  # at the border upsampling repeats the last cell
     assert (shown[inside, taken[1:-1]] >= shown[1:-1].max(1).values - 1e-5).all()
     if align_corners and pixels == 513:  # DeepLab's size: cell i lies at pixel 4i

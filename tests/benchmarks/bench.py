@@ -24,8 +24,7 @@ from worlds import label_maps, made_up, measure, world
 from zs3lib import storage
 from zs3lib.data.augment import Augmented, Pictures, batches
 from zs3lib.method import stage1
-from zs3lib.method.deeplab import autocast, freeze
-from zs3lib.method.features import upsample
+from zs3lib.method.deeplab import autocast, freeze, resized
 from zs3lib.method.methods import METHODS
 from zs3lib.method.metrics import confusion_matrix
 from zs3lib.method.stage2 import Trainer
@@ -171,7 +170,8 @@ def evaluation(size: int) -> Iterator[Row]:
     logits = torch.randn(size // 4 + 1, size // 4 + 1, CLASSES, device=DEVICE)
 
     def ours():
-        labels = upsample(logits, tuple(truth.shape)).max(0).indices.byte()  # as `predict`
+        maps = logits.permute(2, 0, 1)[None].contiguous()
+        labels = resized(maps, tuple(truth.shape), False)[0].max(0).indices.byte()  # as `predict`
         return confusion_matrix(truth.to(DEVICE), labels, CLASSES).cpu().numpy()
 
     def other():

@@ -131,15 +131,11 @@ def optimisation(
     blocks = [block for block in network.backbone.children() if [*block.parameters()]]
     for block in blocks[: settings.frozen_blocks]:
         block.requires_grad_(False)
+    pretrained = [p for p in network.backbone.parameters() if p.requires_grad]
     fresh = nn.ModuleList([network.aspp, network.decoder, network.classifier])
-    groups = [
-        {
-            "params": [p for p in network.backbone.parameters() if p.requires_grad],
-            "lr": settings.stage1_lr,
-        },
-        {"params": list(fresh.parameters()), "lr": settings.fresh_lr_factor * settings.stage1_lr},
-    ]
-    groups = [group for group in groups if group["params"]]
+    rate = settings.stage1_lr
+    groups = [{"params": pretrained, "lr": rate}] if pretrained else []
+    groups.append({"params": [*fresh.parameters()], "lr": settings.fresh_lr_factor * rate})
     if settings.stage1_optimiser == "adamw":
         optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
         total = max(steps, 3)  # rise and fall need a step each, however short the training
