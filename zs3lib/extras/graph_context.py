@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from ..method.losses import mmd
 from ..method.stage2 import Trainer
 
 WEIGHT = 0.1  # of the nodes' cross-entropy beside the pixels'
-NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # each pair of touching cells once
 
 
 @dataclass
@@ -54,13 +54,8 @@ def graph_of(cells: np.ndarray, *, loops: bool = False) -> Graph:
         nodes = np.where(regions, regions + (count - 1), nodes)
         count += found
     adjacency = np.zeros((count, count), np.float32)
-    height, width = cells.shape
-    for down, right in NEIGHBOURS:
-        left = max(0, -right)
-        here = nodes[: height - down, left : width - max(0, right)]
-        there = nodes[down:, left + right : width + min(0, right)]
-        adjacency[here, there] = 1
-        adjacency[there, here] = 1
+    windows = sliding_window_view(np.pad(nodes, 1, mode="edge"), (2, 2)).reshape(-1, 4)
+    adjacency[windows[:, :, None], windows[:, None]] = 1  # cells of a window touch one another
     np.fill_diagonal(adjacency, float(loops))
     if loops:
         scale = adjacency.sum(1) ** -0.5

@@ -11,5 +11,5 @@ together: all methods in one pass, with the warm-up that they share (Sec. III).
 evaluate, metrics: PA, MA, mIoU, hIoU (Sec. IV-A).
 operating: beside the paper, a method at every balance of seen against unseen classes.
 
-`zs3lib/runs/run.py` calls them one after the other.
+`zs3lib/runs/run.py` calls them one after the other. `settings` is a `zs3lib.Settings` throughout.
 """

@@ -26,7 +26,6 @@ def evaluate(
     Arguments:
         images: yields (image (1, 3, h, w) float32, labels (H, W) uint8).
         split: which classes are unseen, whose logits the offsets are added to.
-        title: of the progress bar.
 
     Returns: (len(OFFSETS), C, C) int64 by classifier; rows are the ground truth.
     """

@@ -12,7 +12,7 @@ def extract(network: DeepLabV3Plus, images: Tensor, settings, *, training: bool 
     """Features of the frozen network, (B, 3, H, W) float32 -> (B, h, w, F) float16, on its device.
 
     Arguments:
-        settings: a `zs3lib.Settings`; its `amp` allows bfloat16.
+        settings: `amp` allows bfloat16.
         training: whether the features are for stage 2: with `frozen_training` the network then has
             its dropout and the batch's own statistics, as in ZS3Net's code.
     """

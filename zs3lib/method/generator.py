@@ -75,8 +75,7 @@ class Head(nn.Module):
 
     Arguments:
         words: word vectors of all classes, (C, 300) float32.
-        noise: the generator's noise, "gaussian" or "uniform".
-        feature_dim: length of a feature.
+        noise, feature_dim: as in `Generator`.
 
     A subclass may have a `generator_class` of its own, made and called as `Generator` is. Its
     classifier stays an `nn.Linear`: more classes are added to it, and a network trained with it.

@@ -68,10 +68,8 @@ class Batch:
     Arguments:
         features: real features, (B, h, w, F) float, on any device.
         labels: (B, S, S) uint8 on the CPU; 255 is void.
-        unseen: the unseen classes.
-        settings: a `zs3lib.Settings`; `cell_stride` > 1 takes every so many-th cell each way.
-            Which cells and classes are taken is drawn from torch's random numbers.
-        device: where to train.
+        settings: `cell_stride` > 1 takes every so many-th cell each way. Which cells are taken is
+            drawn from torch's random numbers.
 
     Attributes:
         features, labels: as given, on the device; features are float32.

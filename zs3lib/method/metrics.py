@@ -15,7 +15,6 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tenso
     Arguments:
         labels: any shape, integer; 255 is ignored.
         predictions: same shape, integer in [0, classes).
-        classes: number of classes.
 
     Returns: (classes, classes) int64, rows are the ground truth.
     """
@@ -27,7 +26,7 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tenso
 def class_iou(confusion: np.ndarray) -> np.ndarray:
     """Intersection over union of each class, (C, C) -> (C,) in [0, 1].
 
-    A class that is nowhere present counts 0 (ZS3Net's way).
+    A class that is nowhere present counts 0, here and in MA (ZS3Net's way).
     """
     hit = np.diag(confusion).astype(float)
     union = confusion.sum(0) + confusion.sum(1) - hit
@@ -36,8 +35,6 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
 
 def scores(confusion: np.ndarray | Tensor, split: Split) -> dict[str, float]:
     """The ten numbers of a table row, in percent: {seen,unseen,overall}_{pa,ma,miou} and hiou.
-
-    A class that is nowhere present counts 0 in MA and mIoU.
 
     Arguments:
         confusion: (C, C) counts over all validation pixels, rows are the ground truth.

@@ -53,9 +53,7 @@ def train(
     Arguments:
         network: its classifier has an output for every class; unseen ones are never a target.
         source: batches of (images (B, 3, S, S) float32, labels (B, S, S) uint8).
-        settings: a `zs3lib.Settings`.
         checkpoint: `storage.Checkpoint` that keeps the state after every epoch.
-        stage: what to call it.
 
     Of several processes (`parallel`) each has its share of a batch, and the first saves.
 

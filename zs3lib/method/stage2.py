@@ -48,12 +48,8 @@ class Trainer:
     """One method's training of a `Head`.
 
     Arguments:
-        method: what differs between the systems compared.
         words: word vectors, (C, 300) float32.
-        split: seen and unseen classes.
-        settings: a `zs3lib.Settings`.
         steps: how many batches all epochs have together.
-        device: where to train.
 
     A subclass may train a `head_class` of its own, made as `Head` is, and another way:
     `fit_generator` and `recurse` end in `learn`, `fit_classifier` adds `further_loss`; each appends
