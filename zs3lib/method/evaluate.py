@@ -1,15 +1,15 @@
 """Evaluation on the validation split: one pass of the network serves every method."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..classes import Split
 from .deeplab import DeepLabV3Plus
 from .features import pixel_logits
-from .operating import OFFSETS, confusions
+from .operating import confusions
 
 
 def evaluate(
@@ -30,8 +30,7 @@ def evaluate(
     Returns: (len(OFFSETS), C, C) int64 by classifier; rows are the ground truth.
     """
     device = next(network.parameters()).device
-    shape = (len(OFFSETS), len(split.names), len(split.names))
-    counts = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in classifiers}
+    counts = defaultdict(int)
     for image, labels in tqdm(images, desc=title, unit="image"):
         truth = labels.to(device)
         size = tuple(labels.shape)
