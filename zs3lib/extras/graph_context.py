@@ -6,7 +6,7 @@ nodes around it; the classifier learns from node features beside its pixels. Bot
 alone: pixel features still come from the generator of each class, and inference is ZS3Net's.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from ..method.stage2 import Trainer
 WEIGHT = 0.1  # of the nodes' cross-entropy beside the pixels'
 
 
-@dataclass
-class Graph:
+class Graph(NamedTuple):
     """The connected regions of a label map, and which of them touch.
 
     Attributes:
@@ -97,13 +96,12 @@ class GraphTrainer(Trainer):
 
     def fit_classifier(self, batch: Batch) -> None:
         """A step of the graph's generator for each image without unseen classes, then as ZS3Net."""
-        device = batch.features.device
         cells = batch.cells.cpu().numpy()  # regions are found on the CPU
         self.graphs = []
         for index, image in enumerate(batch.images):
             graph = graph_of(cells[index], loops=self.settings.graph_loops)
             if len(graph.labels) > 1:
-                graph = Graph(*(part.to(device) for part in vars(graph).values()))
+                graph = Graph(*(part.to(self.device) for part in graph))
                 self.graphs.append((index, image.has_unseen, graph))
         for index, has_unseen, graph in self.graphs:
             if not has_unseen:
