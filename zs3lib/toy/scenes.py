@@ -20,10 +20,8 @@ OBJECTS = VOC_CLASSES[1:]
 
 
 def _places(section: str) -> dict[str, list[list[str]]]:
-    places = {}
-    for name, text in INI[section].items():
-        places[name] = [words.split() for words in text.split("|")]
-    return places
+    kinds = {name: text.split("|") for name, text in INI[section].items()}
+    return {name: [words.split() for words in lists] for name, lists in kinds.items()}
 
 
 SETTINGS = _places("settings")  # the objects met there, and what is above and below the horizon

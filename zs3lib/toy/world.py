@@ -22,13 +22,10 @@ PICTURES = {year: f"VOCdevkit/VOC{year}/JPEGImages" for year in (2012, 2010)}
 MASKS = "VOCdevkit/VOC2012/SegmentationClass"
 LISTS = "VOCdevkit/VOC2012/ImageSets/Segmentation"
 MATS = "context/trainval"
-
-
-def context_codes() -> np.ndarray:
-    """The number of each Context class among the 459 labels, (60,) uint16; background: unknown."""
-    label = CONTEXT_LABEL_OF | {"background": "unknown"}
-    numbers = [1 + CONTEXT_LABELS.index(label.get(name, name)) for name in CONTEXT_CLASSES]
-    return np.array(numbers, np.uint16)
+# The number of each Context class among the 459 labels; background is one that is left over.
+_label = CONTEXT_LABEL_OF | {"background": "unknown"}
+_numbers = [1 + CONTEXT_LABELS.index(_label.get(name, name)) for name in CONTEXT_CLASSES]
+CODES = np.array(_numbers, np.uint16)
 
 
 def _about(names: tuple[str, ...], seed: int, kind: int, index: int) -> str:
@@ -64,7 +61,7 @@ def _write_pictures(root: Path, seed: int, short_side: int, index: int) -> None:
     image, mask = context_picture(seed, index, short_side)
     Image.fromarray(image).save(root / PICTURES[2010] / f"2010_{name}.jpg", quality=90)
     with open(root / MATS / f"2010_{name}.mat", "wb") as file:
-        savemat(file, {"LabelMap": context_codes()[mask]}, do_compression=True)
+        savemat(file, {"LabelMap": CODES[mask]}, do_compression=True)
         file.seek(0)
         file.write(b"MATLAB 5.0 MAT-file, zs3lib toy world".ljust(116))  # not the time of day
 
