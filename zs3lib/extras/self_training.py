@@ -77,7 +77,13 @@ def train(run) -> dict[str, nn.Module]:
         network = whole_network(run.model, head.classifier, run.settings)
         done = Checkpoint(run.folder / f"{row}.pt", key(run))
         if (state := done.load()) is None:
-            losses = _fine_tune(run, name, network)
+            data = run.train.with_masks(label_maps(run)[name])
+            source = Pictures(data, list(range(len(data))), run.settings)
+            part = Checkpoint(run.folder / "self_training.pt", f"{key(run)} {name}")
+            how = {"checkpoint": part, "stage": f"self-training: {title(name)}"}
+            losses = stage1.train(network, source, run.settings, device=run.device, **how)
+            run.interrupted |= part.resumed
+            part.remove()
             state = {"model": network.state_dict(), "losses": losses}
             done.save(state)
         run.interrupted |= done.resumed
@@ -85,22 +91,6 @@ def train(run) -> dict[str, nn.Module]:
         networks[row] = freeze(network).to(run.device)
         run.history[row] = {"loss": state["losses"]}
     return networks
-
-
-def _fine_tune(run, name: str, network: nn.Module) -> list[float]:
-    data = run.train.with_masks(label_maps(run)[name])
-    part = Checkpoint(run.folder / "self_training.pt", f"{key(run)} {name}")
-    losses = stage1.train(
-        network,
-        Pictures(data, list(range(len(data))), run.settings),
-        run.settings,
-        device=run.device,
-        checkpoint=part,
-        stage=f"self-training: {title(name)}",
-    )
-    run.interrupted |= part.resumed
-    part.remove()
-    return losses
 
 
 def label_maps(run) -> dict[str, dict[int, Path]]:
