@@ -19,12 +19,7 @@ from .paper import SHORT
 from .texts import page, spread
 
 NOTES = records.NOTES["table"]
-SEEN_ONLY = "those without unseen classes"
-LAYOUTS = {
-    "paper": "all; those with unseen classes as layouts of generated features",
-    "strict": f"{SEEN_ONLY}, some relabelled as layouts",
-}
-PICTURES = "; transductive: pictures with unseen classes too"
+SEES = records.NOTES["sees"]
 POINTS = NOTES["operating"]
 
 
@@ -32,7 +27,7 @@ def may_see(method: str, protocol: str) -> str:
     """What of the training images the rows of a method, or of its self-training, learn from."""
     name, after, _ = method.partition(SELF_TRAINED)
     generates = name not in METHODS or METHODS[name].generates
-    return (LAYOUTS[protocol] if generates else SEEN_ONLY) + PICTURES * bool(after)
+    return SEES[protocol if generates else "no generator"] + SEES["self-training"] * bool(after)
 
 
 def extras(runs: list[dict]) -> pd.DataFrame:
@@ -55,8 +50,7 @@ def extras(runs: list[dict]) -> pd.DataFrame:
     groups = scores.groupby([*key, "model", "label_maps"], sort=False)[SHORT]
     found = groups.mean().assign(seeds=groups.size()).join(groups.std().add_suffix("_std"))
     found = found.reset_index(["model", "label_maps"])
-    renamed = {metric: f"{metric}_published" for metric in SHORT}
-    return found.join(printed.rename(columns=renamed)).reset_index()
+    return found.join(printed, rsuffix="_published").reset_index()
 
 
 def title(dataset: str, split: str) -> str:
