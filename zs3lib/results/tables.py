@@ -207,9 +207,8 @@ def write(
     """Write `<out>/<profile>/table{1,2,3}.{csv,md,tex}`, table1.txt and floor.{csv,md}; the paths.
 
     `datasets` leaves out the others' tables; table1.txt, for the terminal, is the first. `free` as
-    in `check_same_settings`; `note` stands below each of the tables. Raises
-    ZS3Error where there is no record, when runs of different settings would mix, and as
-    `read_records` does.
+    in `check_same_settings`; `note` stands below each of the tables. Raises ZS3Error where there
+    is no record, when runs of different settings would mix, and as `read_records` does.
     """
     chosen = {"ks": ks, "datasets": datasets, "seeds": seeds}
     found = records.read_records(runs, profile, **chosen, unseen_list=None)
