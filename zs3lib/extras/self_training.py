@@ -102,6 +102,7 @@ def label_maps(run) -> dict[str, dict[int, Path]]:
     classifiers = {name: head.classifier for name, head in run.heads.items()}
     found: dict[str, dict[int, Path]] = {name: {} for name in classifiers}
     place = folder(run)
+    kept = {"share": settings.self_training_share, "keep_seen": settings.self_training_seen}
     for i in sorted({*range(len(run.train))}.difference(run.seen_images)):
         for name, files in found.items():
             files[i] = place / name / f"{run.train.ids[i]}.png"
@@ -111,12 +112,7 @@ def label_maps(run) -> dict[str, dict[int, Path]]:
         size = (image.height, image.width)
         inputs = validation_input(image, settings)
         for name, logits in pixel_logits(run.model, classifiers, inputs, size, settings):
-            labels = pseudo_labels(
-                logits,
-                run.split.unseen,
-                share=settings.self_training_share,
-                keep_seen=settings.self_training_seen,
-            )
+            labels = pseudo_labels(logits, run.split.unseen, **kept)
             with atomic_write(found[name][i]) as file:
                 Image.fromarray(labels.cpu().numpy()).save(file, "png")
     return found

@@ -79,14 +79,7 @@ class Batch:
             device.
     """
 
-    def __init__(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        unseen: tuple[int, ...],
-        settings,
-        device: torch.device,
-    ):
+    def __init__(self, features: Tensor, labels: Tensor, unseen: tuple[int, ...], settings, device):
         size = features.shape[1:3]
         cells = cell_labels(labels, size, align_corners=settings.align_corners)
         stride = settings.cell_stride
@@ -120,9 +113,8 @@ class Batch:
         with_unseen = [index for index, image in enumerate(self.images) if image.has_unseen]
         # One transfer for all that is indexed with.
         numbers = sent(torch.cat([*drawn, torch.tensor(without + with_unseen)]), device)
-        rows, self.without_unseen, self.with_unseen = numbers.split(
-            [len(drawn) * settings.samples, len(without), len(with_unseen)]
-        )
+        sizes = [len(drawn) * settings.samples, len(without), len(with_unseen)]
+        rows, self.without_unseen, self.with_unseen = numbers.split(sizes)
         real = iter(self.features.flatten(0, 2)[rows].unflatten(0, (-1, settings.samples)))
         for image in self.images:
             image.real = dict(zip(image.real, real))

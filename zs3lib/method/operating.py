@@ -44,8 +44,8 @@ def confusions(logits: Tensor, labels: Tensor, split: Split) -> Tensor:
         torch.bincount((place + best).flatten(), minlength=math.prod(shape)).view(shape)
         for best in (seen_class, unseen_class)
     ]
-    seen, unseen = (counts[:, :classes] for counts in by_first)
-    return seen.sum(0) - seen.cumsum(0) + unseen.cumsum(0)
+    as_seen, as_unseen = (counts[:, :classes] for counts in by_first)
+    return as_seen.sum(0) - as_seen.cumsum(0) + as_unseen.cumsum(0)
 
 
 def operating_point(

@@ -7,8 +7,6 @@ Both stages read batches from a *source*: `source.batches` is how many an epoch 
 (`data/augment.py: Pictures` for stage 1, `runs/sources.py` for stage 2).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -76,14 +74,8 @@ def train(
     with tqdm(**place, desc=stage, unit="batch", disable=not first) as bar:
         for epoch in range(len(losses), epochs):
             steps = train_epoch(trained, source, settings, optimiser, schedule, epoch, bar)
-            check_finite(
-                [{"backbone": loss} for loss in steps],
-                stage=stage.partition(":")[0],
-                epoch=epoch,
-                checkpoint=checkpoint,
-                ids=source.ids,
-                cure="lower stage1_lr",
-            )
+            found = [{"backbone": loss} for loss in steps]
+            check_finite(found, stage, epoch, source, checkpoint, cure="lower stage1_lr")
             losses.append(steps.mean().item())
             if first:
                 states = {name: part.state_dict() for name, part in parts.items()}
@@ -147,20 +139,11 @@ def optimisation(
 
 
 def check_finite(
-    steps: list[dict[str, Tensor]],
-    *,
-    stage: str,
-    epoch: int,
-    checkpoint,
-    ids: Callable[[int, int], list[str]],
-    cure: str,
+    steps: list[dict[str, Tensor]], stage: str, epoch: int, source, checkpoint, *, cure: str
 ) -> None:
     """Raise ZS3Error when a loss of an epoch is not finite: NaN trains on without a word.
 
-    Arguments:
-        steps: the losses of each step by name, on the CPU.
-        stage: what is trained; cure: what to try.
-        ids: names the images of (epoch, step).
+    steps: the losses of each step by name, on the CPU; cure: what to try.
     """
     wrong = [
         (n, name, value)
@@ -171,11 +154,11 @@ def check_finite(
     if not wrong:
         return
     step, name, value = wrong[0]
-    images = ids(epoch, step)
+    images = source.ids(epoch, step)
     more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
     kept = f"the last good state, after epoch {epoch}, is {checkpoint.path}"
     raise ZS3Error(
-        f"{stage}: the {name} loss is {value} at step {step + 1} of epoch {epoch + 1}, on the "
-        f"images {', '.join(images[:SHOWN])}{more}: look at them, or {cure}; "
+        f"{stage.partition(':')[0]}: the {name} loss is {value} at step {step + 1} of epoch "
+        f"{epoch + 1}, on the images {', '.join(images[:SHOWN])}{more}: look at them, or {cure}; "
         f"{kept if epoch else 'no epoch is saved yet'}"
     )

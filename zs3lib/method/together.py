@@ -72,9 +72,8 @@ class Stage2:
                 if self.epochs <= self.settings.warmup_epochs:
                     self._share_warmup()
                 states = {name: trainer.state_dict() for name, trainer in self.trainers.items()}
-                checkpoint.save(
-                    {"trainers": states, "history": self.history, "epochs": self.epochs}
-                )
+                state = {"trainers": states, "history": self.history, "epochs": self.epochs}
+                checkpoint.save(state)
 
     def train_epoch(self, bar: tqdm) -> dict[str, list[dict]]:
         """One pass over the images. Returns what each step of each method that took part lost."""
@@ -102,14 +101,8 @@ class Stage2:
     def _record(self, name: str, steps: list[dict], checkpoint) -> None:
         """Put an epoch's mean losses into the history; they are fetched from a GPU here alone."""
         steps = [{kind: losses.cpu().double() for kind, losses in step.items()} for step in steps]
-        check_finite(
-            steps,
-            stage=f"stage 2, {name}",
-            epoch=self.epochs,
-            checkpoint=checkpoint,
-            ids=self.source.ids,
-            cure="lower classifier_lr or generator_lr",
-        )
+        cure = "lower classifier_lr or generator_lr"
+        check_finite(steps, f"stage 2, {name}", self.epochs, self.source, checkpoint, cure=cure)
         kinds = dict.fromkeys([*KINDS, *(kind for step in steps for kind in step)])
         values = {kind: torch.cat([step.get(kind, NOTHING) for step in steps]) for kind in kinds}
         # A step that was left out has no loss.
