@@ -75,9 +75,8 @@ def confidence_histograms(frame: pd.DataFrame, tau: float) -> Figure:
     groups = np.where(frame["unseen"], "★ unseen classes", "seen classes")
     frame = frame.assign(method=frame["method"].map(method_title), group=groups)
     frame["right"] = frame["predicted"] == frame["class"]
-    frame["features (%)"] = 100 / frame.groupby(["method", "kind", "group"])["right"].transform(
-        "size"
-    )
+    counts = frame.groupby(["method", "kind", "group"])["right"].transform("size")
+    frame["features (%)"] = 100 / counts
     look = {"x": "confidence", "hue": "kind", "palette": {"real": REAL, "generated": "#cc78bc"}}
     look |= {"weights": "features (%)", "element": "step", "bins": 20, "binrange": (0, 1)}
     facets = {"col": "method", "row": "group", "row_order": sorted(set(groups)), "aspect": 1.5}

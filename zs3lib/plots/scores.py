@@ -73,11 +73,10 @@ def hiou_over_k(frame: pd.DataFrame) -> Figure:
 
     frame: columns "dataset", "k", "model", "source" ("measured" or "published") and "hiou".
     """
-    titles = {name: dataset.title for name, dataset in DATASETS.items()}
     what = {"x": "k", "y": "hiou", "hue": "model", "style": "source", "col": "dataset"}
     look = {"style_order": ["measured", "published"], "markers": True, "height": 3.6}
     bars = {"errorbar": "sd", "err_style": "bars", "err_kws": {"capsize": 3}}
-    frame = frame.assign(dataset=frame["dataset"].replace(titles))
+    frame = frame.assign(dataset=[DATASETS[name].title for name in frame["dataset"]])
     palette = method_colours(frame["model"].unique())
     with sns.axes_style("whitegrid"):
         grid = sns.relplot(frame, kind="line", palette=palette, **what, **look, **bars)

@@ -150,8 +150,7 @@ def picture(notebook: Path, heading: str, out: Path, *, width: int = 1000) -> Pa
         raise ZS3Error(f"{notebook}: no picture below {heading!r}; headings: {there}")
     found = Image.open(io.BytesIO(base64.b64decode(pngs[0])))
     found.thumbnail((width, found.height), Image.Resampling.LANCZOS)
+    small = found.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     with atomic_write(out) as file:
-        found.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-            file, "png", optimize=True
-        )
+        small.save(file, "png", optimize=True)
     return Path(out)
