@@ -92,20 +92,18 @@ class GraphTrainer(Trainer):
             self.graph_generator.parameters(), lr=settings.generator_lr
         )
         self.node_words = torch.cat([words, torch.zeros_like(words[:1])])  # the last is void's
-        self.graphs: list[tuple[int, bool, Graph]] = []
 
     def fit_classifier(self, batch: Batch) -> None:
         """A step of the graph's generator for each image without unseen classes, then as ZS3Net."""
         cells = batch.cells.cpu().numpy()  # regions are found on the CPU
-        self.graphs = []
+        self.graphs: list[tuple[int, bool, Graph]] = []
         for index, image in enumerate(batch.images):
             graph = graph_of(cells[index], loops=self.settings.graph_loops)
             if len(graph.labels) > 1:
                 graph = Graph(*(part.to(self.device) for part in graph))
                 self.graphs.append((index, image.has_unseen, graph))
-        for index, has_unseen, graph in self.graphs:
-            if not has_unseen:
-                self.fit_graph(graph, self.real(graph, batch.features[index]))
+                if not image.has_unseen:
+                    self.fit_graph(graph, self.real(graph, batch.features[index]))
         super().fit_classifier(batch)
 
     def real(self, graph: Graph, features: Tensor) -> Tensor:

@@ -32,8 +32,7 @@ def _dilate(block: nn.Module, dilation: int) -> None:
         if isinstance(conv, nn.Conv2d):
             conv.stride = (1, 1)
             if conv.kernel_size == (3, 3):
-                conv.dilation = (dilation, dilation)
-                conv.padding = (dilation, dilation)
+                conv.dilation = conv.padding = (dilation, dilation)
 
 
 def _small_resnet() -> ResNet:

@@ -29,10 +29,9 @@ def evaluate(
 
     Returns: (len(OFFSETS), C, C) int64 by classifier; rows are the ground truth.
     """
-    device = next(network.parameters()).device
     counts = defaultdict(int)
     for image, labels in tqdm(images, desc=title, unit="image"):
-        truth = labels.to(device)
+        truth = labels.to(next(network.parameters()).device)
         size = tuple(labels.shape)
         for name, logits in pixel_logits(network, classifiers, image, size, settings):
             counts[name] += confusions(logits, truth, split)

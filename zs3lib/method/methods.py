@@ -4,15 +4,13 @@ To add one, write such a class under `@register`: `methods="zs3net,yours"` then 
 tables, figures and checks know it. There is no torch here: tables and commands read this file.
 """
 
-from __future__ import annotations
-
 from ..errors import ZS3Error, named
 
-METHODS: dict[str, Method] = {}
+METHODS: dict[str, "Method"] = {}
 SELF_TRAINED = "+self_training"  # ends the name of a method's row after self-training
 
 
-def register(kind: type[Method]) -> type[Method]:
+def register(kind: type["Method"]) -> type["Method"]:
     """Add a method under its name; ZS3Error where it has none, or that of another module's."""
     known = type(METHODS.get(kind.name)).__module__
     if not kind.name or kind.name in METHODS and known != kind.__module__:
