@@ -50,7 +50,8 @@ def extras(runs: list[dict]) -> pd.DataFrame:
     groups = scores.groupby([*key, "model", "label_maps"], sort=False)[SHORT]
     found = groups.mean().assign(seeds=groups.size()).join(groups.std().add_suffix("_std"))
     found = found.reset_index(["model", "label_maps"])
-    return found.join(printed, rsuffix="_published").reset_index()
+    renamed = {metric: f"{metric}_published" for metric in SHORT}
+    return found.join(printed.rename(columns=renamed)).reset_index()
 
 
 def title(dataset: str, split: str) -> str:

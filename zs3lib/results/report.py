@@ -51,8 +51,9 @@ def _read(notebook: Path) -> nbformat.NotebookNode:
     try:
         content = nbformat.read(notebook, 4)
     except Exception as error:  # missing, no JSON, no notebook: nbformat raises many kinds
-        kind = type(error).__name__
-        raise ZS3Error(f"{notebook} is no notebook ({kind}): run it again") from None
+        raise ZS3Error(
+            f"{notebook} is no notebook ({type(error).__name__}): run it again"
+        ) from None
     heading = notebook.stem
     for cell in content.cells:
         if cell.cell_type == "markdown":

@@ -100,9 +100,8 @@ def ensure(
     Raises ZS3Error where `root` is something else (nothing of the user's is lost).
     """
     if min(train, val) < 1 or short_side < 32:
-        raise ZS3Error(
-            "the toy world needs train and val of at least 1 and a short side of at least 32 pixels"
-        )
+        least = "train and val of at least 1 and a short side of at least 32 pixels"
+        raise ZS3Error(f"the toy world needs {least}")
     sizes = {"seed": seed, "train": train, "val": val, "short_side": short_side}
     made = sizes | {"sources": f"{code_hash('toy')}-{file_hash(FILE)}"}
     root = Path(root).absolute()
