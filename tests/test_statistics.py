@@ -23,7 +23,7 @@ COUNTS = np.array([image(6, person=2), image(2, cow=4, person=2), image(0, void=
 
 def test_pixels_of_each_class_and_image_are_counted(world):
     data = open_data("voc", world, "val")
-    counts = statistics.pixel_counts(data)
+    counts = data.pixel_counts()
     mask = data.load_mask(3)
     assert counts.shape == (len(data), 22) and counts[3].sum() == mask.size
     assert counts[3, [0, -1]].tolist() == [(mask == 0).sum(), (mask == 255).sum()]

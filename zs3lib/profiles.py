@@ -92,7 +92,6 @@ PROFILES: dict[str, dict[str, dict]] = {
             "word_vectors": "word2vec-google-news-300",
             "backbone": "resnet101",
             "multi_grid": (1, 2, 4),
-            "align_corners": True,
             "recipe": "zs3net",
             "noise": "gaussian",  # the paper's word, Sec. III-A
             # A quarter of ZS3Net's 200: as long as the rest of the grid takes on one GPU.

@@ -186,10 +186,8 @@ class Settings(BaseModel):
             if min(rates, default=0) < 1:
                 raise ValueError(f"{name} is {rates}: it must be whole numbers from 1 on")
         if self.cell_stride > 1 and self.loss_at == "image":
-            raise ValueError(
-                f"cell_stride is {self.cell_stride}: a loss at the image's resolution needs every "
-                "cell, 1"
-            )
+            need = "a loss at the image's resolution needs every cell, 1"
+            raise ValueError(f"cell_stride is {self.cell_stride}: {need}")
         return self
 
     def __hash__(self) -> int:
@@ -298,8 +296,6 @@ def _line(error: dict) -> str:
     name = error["loc"][0]
     said = WANTED.get(error["type"].partition("_")[0], said)
     if error["type"] in ("greater_than_equal", "less_than_equal"):
-        limits = Settings.model_fields[name].metadata
-        low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
-        high = next(limit.le for limit in limits if hasattr(limit, "le"))
-        said = f"from {low} to {high}"
+        limits = Settings.model_json_schema()["properties"][name]
+        said = "from {minimum} to {maximum}".format(**limits)
     return f"{name} is {error['input']!r}: it must be {said}"

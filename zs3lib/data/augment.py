@@ -120,8 +120,9 @@ class Source:
         parts: a seed and the number of its random stream, `seeds.stream`.
     """
 
-    def __init__(self, ids: list[str], size: int, *parts: int):
+    def __init__(self, ids: list[str], settings, size: int, *parts: int):
         self.image_ids = list(ids)
+        self.settings = settings
         self.size = size
         self.parts = parts
         self.batches = -(-len(ids) // size)
@@ -149,10 +150,9 @@ class Pictures(Source):
                 f"{settings.k}: stage 1 needs at least two; add images or lower k"
             )
         size = settings.stage1_batch_size
-        super().__init__([data.ids[i] for i in indices], size, settings.backbone_seed, 13)
+        super().__init__([data.ids[i] for i in indices], settings, size, settings.backbone_seed, 13)
         self.data = data
         self.indices = indices
-        self.settings = settings
         self.share = share
         self.batches = max(1, len(indices) // size)
 

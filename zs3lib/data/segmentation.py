@@ -178,11 +178,15 @@ class SegmentationData:
             raise ZS3Error(f"{self.masks[i]} is {mask.shape[1]} x {mask.shape[0]} pixels, {sizes}")
         return image, mask
 
+    def pixel_counts(self) -> np.ndarray:
+        """Pixels of each class in each image, (N, C + 1) int64; the last column is void."""
+        counts = [np.bincount(self.load_mask(i).ravel(), minlength=256) for i in range(len(self))]
+        return np.stack(counts)[:, [*range(len(self.names)), VOID]]
+
     @cached_property
     def presence(self) -> np.ndarray:
-        """Which classes each image holds, (len(self), classes) bool, from the label maps."""
-        counts = [np.bincount(self.load_mask(i).ravel(), minlength=256) for i in range(len(self))]
-        return np.stack(counts)[:, : len(self.names)] > 0
+        """Which classes each image holds, (N, C) bool."""
+        return self.pixel_counts()[:, :-1] > 0
 
     @property
     def fingerprint(self) -> str:
@@ -333,10 +337,5 @@ def open_data(
 
 def data_of(settings, part: str) -> SegmentationData:
     """A part of a run's data, as `open_data`."""
-    return open_data(
-        settings.dataset,
-        settings.data_root,
-        part,
-        holdout=settings.holdout,
-        background=settings.background,
-    )
+    kept = {"holdout": settings.holdout, "background": settings.background}
+    return open_data(settings.dataset, settings.data_root, part, **kept)

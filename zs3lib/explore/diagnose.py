@@ -69,10 +69,7 @@ def generated_features(head: Head, *, per_class: int) -> dict[int, Tensor]:
 
 
 def projected(run: FinishedRun, real: Features, generated: Mapping[str, Features]) -> pd.DataFrame:
-    """Features in the two directions in which real ones vary most (PCA).
-
-    Arguments:
-        generated: {method: features}.
+    """Features, generated ones by method, in the two directions in which real ones vary most (PCA).
 
     Returns: columns "class", "source" ("real" or the method), "x", "y"; `attrs["explained"]`: the
     share of the real features' variance in x and y, percent.

@@ -13,7 +13,6 @@ from ..errors import ZS3Error
 from ..method.methods import SELF_TRAINED, title
 from ..runs.finished import open_run
 from ..settings import names_of
-from .statistics import pixel_counts
 
 SHOWN = ("zs3net", "ours")
 VISIBLE = 0.03  # share of an image's pixels from which on a class counts as shown
@@ -77,7 +76,7 @@ def examples(
             raise ZS3Error(f"no validation image '{unknown[0]}': ids look like {data.ids[0]}")
         wanted = [position[name] for name in asked]
     else:
-        wanted = choose(pixel_counts(data), run.split, count)
+        wanted = choose(data.pixel_counts(), run.split, count)
     rows = []
     for i in wanted:
         image, labels = data.load(i)

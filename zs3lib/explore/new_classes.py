@@ -56,16 +56,11 @@ def open_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a `Segmenter` sees in a picture, (H, W, 3) uint8 RGB, as it was segmented.
+    """What a `Segmenter` sees in a picture."""
 
-    Attributes:
-        labels: class of each pixel, (H, W) uint8: an index into `names`.
-        probabilities: softmax probability of every class, (C, H, W) float32.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
+    image: np.ndarray  # as it was segmented, (H, W, 3) uint8 RGB
+    labels: np.ndarray  # class of each pixel, (H, W) uint8: an index into `names`
+    probabilities: np.ndarray  # softmax probability of every class, (C, H, W) float32
     names: tuple[str, ...]
 
     @property
@@ -97,22 +92,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A finished run's network with classes added by `add_classes`.
+    """A finished run's network with classes added by `add_classes`."""
 
-    Attributes:
-        names: all classes: the run's, then the new ones; new: the new ones alone.
-        classifier: the 1x1 layer over all classes; vectors: their word vectors, (C, 300) float32.
-        substitutions: {new class: what was looked up} where that is not the name itself.
-        losses: of each step of the fit.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # all classes: the run's, then the new ones
     new: tuple[str, ...]
     run: FinishedRun
-    classifier: nn.Linear
-    vectors: Tensor
-    substitutions: dict[str, str]
-    losses: list[float]
+    classifier: nn.Linear  # the 1x1 layer over all classes
+    vectors: Tensor  # word vectors of all classes, (C, 300) float32
+    substitutions: dict[str, str]  # {new class: what was looked up}, where not the name itself
+    losses: list[float]  # of each step of the fit
 
     def neighbours(self) -> pd.DataFrame:
         """For each new class: what was looked up, and the known classes nearest in meaning."""

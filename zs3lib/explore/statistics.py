@@ -7,15 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..classes import DATASETS, PAPER_KS, VOID, Split, split
-from ..data.segmentation import SegmentationData
-
-
-def pixel_counts(data: SegmentationData) -> np.ndarray:
-    """Pixels of each class in each image, (images, C + 1) int64; the last column is void."""
-    columns = [*range(len(data.names)), VOID]
-    counts = [np.bincount(data.load_mask(i).ravel(), minlength=256) for i in range(len(data))]
-    return np.array(counts)[:, columns]
+from ..classes import DATASETS, PAPER_KS, Split, split
 
 
 def _ks(dataset: str, unseen_list: str) -> list[int]:
@@ -35,7 +27,7 @@ def unseen_from(dataset: str, unseen_list: str = "paper") -> pd.Series:
 def class_frequency(counts: np.ndarray, dataset: str, unseen_list: str = "paper") -> pd.DataFrame:
     """Per class: images that hold it, their share of all, its share of labelled pixels (percent).
 
-    `counts` is what `pixel_counts` returns.
+    `counts` are the images' `pixel_counts`.
     """
     known = counts[:, :-1]
     frame = pd.DataFrame({"images": (known > 0).sum(0)}, list(DATASETS[dataset].classes))

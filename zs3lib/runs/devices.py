@@ -42,15 +42,10 @@ def alone_on(chosen: torch.device) -> Iterator[torch.device]:
     if chosen.type == "cpu":
         yield chosen
         return
-    folder = tempfile.gettempdir()  # of this machine, as its GPUs are
-    prefix = f"zs3lib-{getpass.getuser()}"
-    locks = {
-        device: FileLock(Path(folder, f"{prefix}-{_identity(device)}.lock"))
-        for device in _candidates(chosen)
-    }
+    own = Path(tempfile.gettempdir(), f"zs3lib-{getpass.getuser()}")  # this machine's, as GPUs are
+    locks = {gpu: FileLock(f"{own}-{_identity(gpu)}.lock") for gpu in _candidates(chosen)}
     names = ", ".join(map(str, locks))
-    busy = f"another run computes on {names}: waiting for a free GPU"
-    device, lock = first_free(locks, busy)
+    device, lock = first_free(locks, f"another run computes on {names}: waiting for a free GPU")
     with lock:
         if device != chosen:
             device = device_of(str(device))  # which tells of one that cannot be used

@@ -184,14 +184,9 @@ class Run:
     def trainer(self, method: str, source: LiveFeatures | FeatureCache, **changes) -> Trainer:
         """What trains a method on this run's features, under some changed settings."""
         settings = self.settings.model_copy(update=changes)
-        return trainer_of(method)(
-            METHODS[method],
-            torch.from_numpy(self.words),
-            self.split,
-            settings,
-            steps=settings.stage2_epochs * source.batches,
-            device=self.device,
-        )
+        given = (METHODS[method], torch.from_numpy(self.words), self.split, settings)
+        steps = settings.stage2_epochs * source.batches
+        return trainer_of(method)(*given, steps=steps, device=self.device)
 
     def train_heads(self) -> dict[str, dict[str, list[float]]]:
         """Features, then every method of the settings. Returns each one's mean losses by epoch."""
@@ -294,8 +289,7 @@ def toy_run(folder: str | Path) -> Path:
     if named.get("profile") != "toy":
         raise ZS3Error(f"no finished run in {folder}: {how_to_make(folder)}")
     print(f"toy/{folder.name} is not there yet: training it now, a minute or two on two CPU cores")
-    settings = Settings.make(**named)
-    run = Run(settings, runs_root=folder.parents[1])
+    run = Run(Settings.make(**named), runs_root=folder.parents[1])
     run.train_backbone()
     run.train_heads()
     run.evaluate()

@@ -36,8 +36,7 @@ class LiveFeatures(Source):
     """
 
     def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Batches, settings):
-        super().__init__(ids, settings.batch_size, settings.seed, 22)
-        self.settings = settings
+        super().__init__(ids, settings, settings.batch_size, settings.seed, 22)
         self.network = network
         self.pictures = pictures
 
@@ -58,8 +57,7 @@ class FeatureCache(Source):
     """
 
     def __init__(self, path: Path, ids: list[str], settings):
-        super().__init__(ids, settings.batch_size, settings.seed, 22)
-        self.settings = settings
+        super().__init__(ids, settings, settings.batch_size, settings.seed, 22)
         self.path = path
         self.resumed = False  # whether another attempt had computed a part
         self.partial = self.path.with_suffix(".partial")

@@ -55,7 +55,10 @@ def load_pretrained(network: nn.Module, settings) -> str:
             load_network(network, state)
             return "zs3net"
         if not any(key.startswith("decoder.") for key in state):
-            load_imagenet(network.backbone, state)
+            last = ("fc.", "classifier.", "features.18.")  # what comes last: it classifies
+            kept = {key: value for key, value in state.items() if not key.startswith(last)}
+            kept = {key.removeprefix("features."): value for key, value in kept.items()}
+            network.backbone.load_state_dict(kept)
             return "imagenet"
         own = network.state_dict()
         kept = {key: own[key] for key in own if key.startswith("classifier.")}
@@ -67,15 +70,6 @@ def load_pretrained(network: nn.Module, settings) -> str:
     except (RuntimeError, AttributeError, ValueError, KeyError) as error:
         where = f"{settings.weights} does not fit the {settings.backbone} backbone"
         raise ZS3Error(f"weights file {where}: {one_line(error)}") from error
-
-
-def load_imagenet(backbone: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load torchvision's state dict of a ResNet or MobileNetV2 without what comes last: the layers
-    that classify. Raises RuntimeError naming what does not fit.
-    """
-    last = ("fc.", "classifier.", "features.18.")
-    kept = {key: value for key, value in state.items() if not key.startswith(last)}
-    backbone.load_state_dict({key.removeprefix("features."): kept[key] for key in kept})
 
 
 def tensors(path: str | Path) -> dict[str, Tensor]:
@@ -156,6 +150,5 @@ def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
         generator = Generator(**sizes, noise=noise, feature_dim=len(state["model.3.weight"]))
         generator.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
-        reason = one_line(error)
-        raise ZS3Error(f"{path} is no generator in ZS3Net's layout ({reason})") from error
+        raise ZS3Error(f"{path} is no generator in ZS3Net's layout ({one_line(error)})") from error
     return generator.eval()
