@@ -1,7 +1,4 @@
-"""The datasets: their classes, which K are unseen, and the paper's tau and gamma (Sec. IV-A).
-
-A dataset is one entry of `DATASETS` and one reader (`data/segmentation.py`).
-"""
+"""The datasets: their classes, which K are unseen, and the paper's tau and gamma (Sec. IV-A)."""
 
 from __future__ import annotations
 

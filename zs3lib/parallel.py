@@ -1,7 +1,4 @@
-"""Stage 1 shared out over GPUs, a process each; a process alone has rank 0 of 1.
-
-`torchrun --nproc-per-node=4 -m zs3lib stage1 runs/paper/voc-k6-s0` starts them.
-"""
+"""Stage 1 shared out over GPUs, a process each; a process alone has rank 0 of 1."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Files that are whole or not there (atomic writes, locks, weights), and hashes of what made them.
-
-Nothing that is read here can run code: weights are loaded with `weights_only=True`.
-"""
+"""Files that are whole or not there: atomic writes, locks, weights; hashes of what made them."""
 
 from __future__ import annotations
 
@@ -150,7 +147,7 @@ def save(path: Path, state: dict) -> None:
 
 
 def load_weights(path: str | Path, remedy: str = "give one with -p weights <file>") -> dict:
-    """Read a file of weights with `weights_only=True`, on the CPU.
+    """Read a file of weights with `weights_only=True`, on the CPU: none can run code.
 
     Raises ZS3Error when it is missing, damaged, or holds more than tensors and plain values, which
     says what the `remedy` is.

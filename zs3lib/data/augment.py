@@ -113,11 +113,9 @@ def batches(dataset: Dataset, settings, order: list[list[int]] | None = None) ->
 
 
 class Source:
-    """Images in batches, in an order of each epoch's own; see `method/stage1.py`.
+    """Images in batches of `size`, in an order of each epoch's own; see `method/stage1.py`.
 
-    Arguments:
-        ids: the images'; size: of a batch.
-        parts: a seed and the number of its random stream, `seeds.stream`.
+    `parts` are a seed and the number of its random stream, see `seeds.stream`.
     """
 
     def __init__(self, ids: list[str], settings, size: int, *parts: int):

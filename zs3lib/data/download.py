@@ -1,8 +1,4 @@
-"""`make data PROFILE=paper|lite`: real data, ImageNet weights and word vectors, through curl.
-
-The list of files, with their checksums, is `resources/downloads.ini`. What is on disk already is
-used as it is; all else is downloaded, where a broken download goes on, checked, and unpacked.
-"""
+"""Real data, ImageNet weights and word vectors, as `resources/downloads.ini` lists them."""
 
 from __future__ import annotations
 
@@ -10,8 +6,8 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from configparser import ConfigParser
+from collections.abc import Callable, Iterable, Iterator
+from configparser import ConfigParser, SectionProxy
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -33,18 +29,14 @@ NO_RANGES = 33  # curl's exit code when the server sends a file from its beginni
 
 
 class Item:
-    """Something to have on disk, as `downloads.ini` lists it.
+    """Something to have on disk, a section of `downloads.ini`."""
 
-    `path` is where the download goes, and `part` where what has come of it so far is.
-    """
-
-    def __init__(self, name: str, row: Mapping[str, str], root: Path):
-        self.name = name
+    def __init__(self, row: SectionProxy, root: Path):
         self.row = row
         self.root = root
         self.url = row["url"]
-        self.path = self._paths("file")[0]
-        self.part = self.path.with_name(f"{self.path.name}.part")
+        self.path = self._paths("file")[0]  # where the download goes
+        self.part = self.path.with_name(f"{self.path.name}.part")  # what has come of it so far
 
     def _paths(self, key: str) -> list[Path]:
         places = {
@@ -84,7 +76,7 @@ def catalogue(profile: str, datasets: Iterable[str], root: Path) -> list[Item]:
     names = [name for name in rows.sections() if needs & set(rows[name]["for"].split())]
     if profile == "lite" and (root / EXCERPT).is_file():
         names.remove(GOOGLE_NEWS)
-    return [Item(name, rows[name], root) for name in names]
+    return [Item(rows[name], root) for name in names]
 
 
 def curl(url: str, part: Path, retries: int) -> None:
@@ -126,12 +118,10 @@ def _members(archive: Path) -> Iterator[tuple[tarfile.TarInfo, Callable[[], IO[b
 
 
 def unpack(archive: Path, root: Path, pattern: str, place: str) -> None:
-    """Unpack a tar or zip archive's members that match; files that are there stay as they are.
+    """Unpack a tar or zip archive's members of which `pattern` matches the whole name.
 
-    Arguments:
-        pattern, place: what a member's whole name matches, and its place below `root`.
-
-    Raises ZS3Error where the archive is damaged, or holds a member that points outside of it.
+    Each goes to its `place` below `root`; files that are there stay as they are. Raises ZS3Error
+    where the archive is damaged, or holds a member that points outside of it.
     """
     try:
         for member, opened in _members(archive):
@@ -157,14 +147,14 @@ def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool =
     missing = [item for item in catalogue(profile, datasets, root) if not item.ready()]
     print("Missing:" if missing else "Everything is there.")
     for item in missing:
-        print(f"  {item.name}: {item.row['gb']} GB to download from {item.url}")
+        print(f"  {item.row.name}: {item.row['gb']} GB to download from {item.url}")
     if only_list:
         return "Nothing was downloaded."
     failures = []
     for item in missing:
         if item.ready():  # with what came before it
             continue
-        print(f"{item.name} ...", flush=True)
+        print(f"{item.row.name} ...", flush=True)
         try:  # where one server cannot be reached there may be no network: wait less for the others
             item.get(retries=0 if failures else 3)
         except OSError as error:

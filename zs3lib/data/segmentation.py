@@ -1,7 +1,4 @@
-"""Segmentation data on disk, as published: VOC 2012 (with SBD's masks), Pascal-Context, COCO-Stuff.
-
-A dataset of your own is a class like `Context` here, named by its entry in `classes.DATASETS`.
-"""
+"""Segmentation data as published: VOC 2012 (with SBD's masks), Pascal-Context, COCO-Stuff."""
 
 from __future__ import annotations
 
@@ -199,12 +196,12 @@ class SegmentationData:
         return text_hash(f"{sizes}{changes}")
 
 
-def _base(root: Path, year: str) -> Path:
-    """The folder with VOCdevkit/VOC<year>, given it, VOCdevkit itself or VOC<year> itself."""
+def _kit(root: Path, year: str) -> Path:
+    """The folder VOCdevkit/VOC<year> in `root`, which may be VOCdevkit or VOC<year> itself."""
     root = root.expanduser().resolve()
     for base in (root, root.parent, root.parent.parent):
-        if (base / "VOCdevkit" / f"VOC{year}").is_dir():
-            return base
+        if (kit := base / "VOCdevkit" / f"VOC{year}").is_dir():
+            return kit
     raise ZS3Error(
         f"no VOCdevkit/VOC{year} under data_root {root}: get it (make data PROFILE=lite) or give "
         'the folder that holds it (PARAMS="-p data_root <folder>")'
@@ -225,8 +222,7 @@ class VOC(SegmentationData):
     names = VOC_CLASSES
 
     def __init__(self, root: Path, part: str):
-        base = _base(root, "2012")
-        kit = base / "VOCdevkit" / "VOC2012"
+        kit = _kit(root, "2012")
         lists = kit / "ImageSets" / "Segmentation"
         source = lists / f"{part}.txt"
         files = self._listed(source, kit, "SegmentationClass")
@@ -236,7 +232,7 @@ class VOC(SegmentationData):
             if (lists / "train_aug.txt").is_file():
                 source = lists / "train_aug.txt"
                 more = self._listed(source, kit, "SegmentationClassAug")
-            elif sbd := sbd_folder(base):
+            elif sbd := sbd_folder(kit.parents[1]):
                 source = sbd / "train_noval.txt"  # SBD's images without any of VOC 2012's val
                 more = pair(read_ids(source), sbd / "img", sbd / "cls", ".mat")
             files += [file for file in more if file[0] not in known]
@@ -263,14 +259,14 @@ class Context(SegmentationData):
     names = CONTEXT_CLASSES
 
     def __init__(self, root: Path, part: str):
-        base = _base(root, "2010")
-        kit = base / "VOCdevkit" / "VOC2010"
-        own = base / "context"
+        kit = _kit(root, "2010")
+        own = kit.parents[1] / "context"
         source = own / f"{part}.txt"
-        if not source.is_file() and (kit / "ImageSets" / "Main").is_dir():
-            source = kit / "ImageSets" / "Main" / f"{part}.txt"  # where Pascal-Context's are from
-        images = kit / "JPEGImages"
-        super().__init__(pair(read_ids(source), images, own / "trainval", ".mat"), source)
+        lists = kit / "ImageSets" / "Main"  # where Pascal-Context's are from
+        if not source.is_file() and lists.is_dir():
+            source = lists / f"{part}.txt"
+        masks = own / "trainval"
+        super().__init__(pair(read_ids(source), kit / "JPEGImages", masks, ".mat"), source)
 
     def read_mask(self, path: Path) -> np.ndarray:
         with _reading(path, "Pascal-Context's LabelMap"):

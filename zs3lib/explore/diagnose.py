@@ -1,7 +1,4 @@
-"""Why a class fails: its real features against its generated ones, where its pixels go, its word.
-
-Everything is computed from a finished run and its validation images; nothing is trained.
-"""
+"""Why a class fails: real features against generated ones, where its pixels go, its word."""
 
 from __future__ import annotations
 

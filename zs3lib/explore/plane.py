@@ -12,7 +12,7 @@ from torch import Tensor
 from ..classes import Split
 from ..method.methods import METHODS
 from ..method.stage2 import Trainer
-from ..seeds import stream
+from ..seeds import shuffled, stream
 
 WORDS = {  # (how furry, how big), from -1 to 1
     "background": (-0.9, -0.9),
@@ -70,9 +70,8 @@ def train(method: str, data, settings, epochs: range, start: Trainer | None = No
         trainer.load_state_dict(start.state_dict())
     for epoch in epochs:
         trainer.recursing = trainer.method.recursive and epoch >= settings.warmup_epochs
-        torch.manual_seed(stream(settings.seed, 22, epoch))
-        order = torch.randperm(len(labels))
-        for n, rows in enumerate(order.split(settings.batch_size)):
+        order = shuffled(len(labels), settings.batch_size, settings.seed, 22, epoch)
+        for n, rows in enumerate(order):
             torch.manual_seed(stream(settings.seed, 21, epoch, n))
             trainer.step(trainer.batch(features[rows], labels[rows]))
     trainer.head.eval()

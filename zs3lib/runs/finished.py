@@ -163,11 +163,8 @@ def load_heads(
 ) -> tuple[nn.Module, dict[str, Head]]:
     """The frozen network and the trained heads of a finished run, from its folder.
 
-    Arguments:
-        settings, classes: the run's; key: the one in its record, None: not compared.
-
-    Raises ZS3Error naming the file that is missing, damaged, made by other settings, or that names
-    files elsewhere.
+    `key` is the one in its record; None is not compared. Raises ZS3Error naming the file that is
+    missing, damaged, made by other settings, or that names files elsewhere.
     """
     folder = Path(folder).absolute()
     device = device_of(settings.device)

@@ -140,11 +140,7 @@ def settings_of(parameters: dict) -> tuple[Settings, dict]:
 
 
 def run(what: Path, output: Path | None, **words: list) -> int:
-    """Execute a notebook or a training; 0 when every cell ran, 1 when one failed, 130 at Ctrl-C.
-
-    Arguments:
-        what, output: see `plan`; words: see `parameters_of`.
-    """
+    """Execute what `plan` says; 0 when every cell ran, 1 when one failed, 130 at Ctrl-C."""
     source, output, parameters = plan(what, output, parameters_of(**words))
     title = what.name if source is TRAIN else source.stem
     begin = time.time()

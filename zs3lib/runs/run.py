@@ -300,8 +300,7 @@ def toy_run(folder: str | Path) -> Path:
 def stage1_alone(what: str | Path, **words: list) -> Path:
     """Stage 1 of a run and no more, in as many processes as torchrun started; where it lies.
 
-    Arguments:
-        what: runs/<profile>/<dataset>-k<K>-s<seed>; words: as `notebooks.parameters_of` takes them.
+    `what` and `words` are as of `notebooks.plan` and `parameters_of`.
     """
     settings, roots = settings_of(plan(Path(what), None, parameters_of(**words))[2])
     with parallel.processes():

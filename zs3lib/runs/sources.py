@@ -1,8 +1,6 @@
 """Where stage 2's batches come from: the frozen network's features of augmented training images.
 
-On a GPU the network runs in every step, on pictures that no epoch has shown yet (`LiveFeatures`);
-on a CPU the features of a few views of each image are computed once (`FeatureCache`). View v of an
-image is the picture that a live epoch v shows.
+View v of an image, of which a cache keeps a few, is the picture that a live epoch v shows.
 """
 
 from __future__ import annotations
@@ -30,9 +28,7 @@ Batches = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]
 class LiveFeatures(Source):
     """Features computed in every step: fresh augmentation in each epoch, nothing on the disk.
 
-    Arguments:
-        network: frozen, on the device where features are wanted.
-        ids: the images'; pictures: where the augmented ones come from.
+    The frozen `network` lies on the device where they are wanted.
     """
 
     def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Batches, settings):

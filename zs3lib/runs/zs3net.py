@@ -1,8 +1,4 @@
-"""Pretrained weights, and ZS3Net's released files (github.com/valeoai/ZS3), read into our network.
-
-`deeplab_pretrained_pascal_voc_<K>_unseen.pth.tar` holds {"state_dict": ..., "optimizer": ...};
-with `weights=<that file>` stage 1 is skipped, since it is what their stage 1 left.
-"""
+"""Pretrained weights and ZS3Net's released files (github.com/valeoai/ZS3), put into our network."""
 
 from __future__ import annotations
 
