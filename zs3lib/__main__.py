@@ -1,7 +1,5 @@
 """The commands of zs3lib; `make help` lists what make runs with them."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

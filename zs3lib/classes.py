@@ -1,7 +1,5 @@
 """The datasets: their classes, which K are unseen, and the paper's tau and gamma (Sec. IV-A)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from .errors import ZS3Error

@@ -1,7 +1,5 @@
 """Stage 1 shared out over GPUs, a process each; a process alone has rank 0 of 1."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 `Settings` says what each value means.
 """
 
-from __future__ import annotations
-
 from .paths import DATA, RESOURCES
 
 PAPER_METHODS = ("no_generator", "zs3net", "ours")  # of a dataset without the ablation, Table III

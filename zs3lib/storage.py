@@ -1,7 +1,5 @@
 """Files that are whole or not there: atomic writes, locks, weights; hashes of what made them."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """From files to batches: the paper's augmentation (Sec. IV-A), seeded for each image."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

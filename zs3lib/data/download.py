@@ -1,7 +1,5 @@
 """Real data, ImageNet weights and word vectors, as `resources/downloads.ini` lists them."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -11,8 +11,6 @@ and makes up as many layouts. The paper names no such rule; this is our reading:
 - Background, void and the other classes stay. All seen images also take part as they are.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..classes import Split

@@ -1,7 +1,5 @@
 """Word vectors of class names, through gensim's KeyedVectors; of a large file only a few words."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Why a class fails: real features against generated ones, where its pixels go, its word."""
 
-from __future__ import annotations
-
 import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Fig. 3: validation images beside their ground truth and what ZS3Net and Ours see in them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Classes of your own by their names: new rows of the classifier, from generated features alone."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Words are points in the plane (how furry, how big) and so are features: a smooth
 plus spread. The same `Trainer` that learns from a backbone's features learns here, in a second.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """What a dataset holds and what K unseen classes take from it, counted from the label maps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What to expect of a class added by its name: words that the toy world draws but does not list."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Which device to run on, and one run at a time on each GPU."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import tempfile

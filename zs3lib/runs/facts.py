@@ -1,7 +1,5 @@
 """What a run says of itself: its code, its machine, and what is saved of it when it stops early."""
 
-from __future__ import annotations
-
 import platform
 import re
 import resource

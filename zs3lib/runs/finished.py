@@ -1,7 +1,5 @@
 """Finished runs, opened again from their folder: record, data, frozen network and heads."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

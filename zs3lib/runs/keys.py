@@ -1,7 +1,5 @@
 """What names that which a run has computed: hashes of all that it depends on."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Run a notebook through papermill in the kernel of this interpreter, and take its parameters."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

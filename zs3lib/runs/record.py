@@ -1,7 +1,5 @@
 """What stands in a run's metrics.json: all that a table row says, and what tells it from others."""
 
-from __future__ import annotations
-
 import time
 
 import torch

@@ -1,7 +1,5 @@
 """One configuration (dataset, K, seed) from data to run record, in the order of the paper."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence

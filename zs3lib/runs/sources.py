@@ -3,8 +3,6 @@
 View v of an image, of which a cache keeps a few, is the picture that a live epoch v shows.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

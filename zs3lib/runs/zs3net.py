@@ -1,7 +1,5 @@
 """Pretrained weights and ZS3Net's released files (github.com/valeoai/ZS3), put into our network."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
