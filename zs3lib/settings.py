@@ -171,10 +171,8 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if self.self_training and self.protocol == "strict":
-            raise ValueError(
-                "self_training learns from images that show unseen classes, which protocol strict "
-                "keeps out of training: choose one of the two"
-            )
+            why = "learns from images that show unseen classes, which protocol strict keeps out of"
+            raise ValueError(f"self_training {why} training: choose one of the two")
         if self.warmup_epochs > self.stage2_epochs:
             most = self.stage2_epochs
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}: it must be from 0 to {most}")

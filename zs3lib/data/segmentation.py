@@ -38,9 +38,8 @@ for _index, _name in enumerate(CONTEXT_CLASSES[1:], start=1):
     CONTEXT_TO_CLASS[1 + CONTEXT_LABELS.index(CONTEXT_LABEL_OF.get(_name, _name))] = _index
 # The class of each of COCO-Stuff's 182 labels, and of 255; void for one that is no class.
 COCOSTUFF_TO_CLASS = np.full(256, VOID, np.uint8)
-COCOSTUFF_TO_CLASS[[*map(COCOSTUFF_LABELS.index, COCOSTUFF_CLASSES)]] = range(
-    len(COCOSTUFF_CLASSES)
-)
+for _index, _name in enumerate(COCOSTUFF_CLASSES):
+    COCOSTUFF_TO_CLASS[COCOSTUFF_LABELS.index(_name)] = _index
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
 
@@ -188,10 +187,8 @@ class SegmentationData:
     @property
     def fingerprint(self) -> str:
         """Hash of ids, new labels and the sizes of all files: tells this data from other data."""
-        sizes = [
-            (i, image.stat().st_size, mask.stat().st_size)
-            for i, image, mask in zip(self.ids, self.images, self.masks)
-        ]
+        files = zip(self.ids, self.images, self.masks)
+        sizes = [(i, image.stat().st_size, mask.stat().st_size) for i, image, mask in files]
         changes = "" if self.relabel is None else self.relabel.tobytes().hex()
         return text_hash(f"{sizes}{changes}")
 
@@ -241,10 +238,9 @@ class VOC(SegmentationData):
     @staticmethod
     def _listed(source: Path, kit: Path, masks: str) -> Files:
         """The files of a list: a mask lies where its line says, else in `masks`."""
-        return [
-            (i, kit / "JPEGImages" / f"{i}.jpg", kit / (folder or masks) / f"{i}.png")
-            for i, folder in read_list(source)
-        ]
+        images = kit / "JPEGImages"
+        listed = read_list(source)
+        return [(i, images / f"{i}.jpg", kit / (own or masks) / f"{i}.png") for i, own in listed]
 
     def read_mask(self, path: Path) -> np.ndarray:
         if path.suffix != ".mat":
@@ -277,11 +273,7 @@ class Context(SegmentationData):
 
 
 class CocoStuff(SegmentationData):
-    """COCO-Stuff: PNG files of 182 labels, the first one 0; 171 are classes, the rest is void.
-
-    <root>/cocostuff/{images,annotations}/{train,val}2017, as its authors say to unpack it, or the
-    same in <root> itself. Every annotated picture is taken.
-    """
+    """COCO-Stuff: PNG files of 182 labels, the first one 0; 171 are classes, the rest is void."""
 
     names = COCOSTUFF_CLASSES
 

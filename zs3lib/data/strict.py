@@ -1,8 +1,7 @@
-"""Stage 2's images under `protocol="strict"`: none with an unseen pixel; layouts are made up.
+"""Stage 2's images under `protocol="strict"`: none with an unseen pixel.
 
-The paper, like ZS3Net, lays generated features out by the label maps of training images that show
-unseen classes: where in them an unseen class is, is known. The strict protocol drops these images
-and makes up as many layouts. The paper names no such rule; this is our reading:
+Those that have one are dropped, and as many layouts are made up: the paper, like ZS3Net, takes
+theirs as known. It names no such rule; this is our reading:
 
 - For every dropped image a seen image is drawn, with replacement, among those that show more than
   background.

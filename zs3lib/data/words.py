@@ -31,8 +31,7 @@ LARGE = 50_000_000  # bytes on disk: smaller files are read whole
 def candidates(name: str) -> list[tuple[str, ...]]:
     """The words whose mean may stand for a class, in the order they are tried.
 
-    "school bus" is looked up also as school_bus, schoolbus and school + bus, "wall-brick" likewise,
-    "Zebra" as zebra.
+    "school bus" is looked up also as school_bus, schoolbus and school + bus, "Zebra" as zebra.
     """
     tried = []
     for case in dict.fromkeys((name, name.lower())):
@@ -60,9 +59,8 @@ def locate(source: str) -> Path:
         except Exception as error:  # plain ones: unknown name, no network, checksum
             reason = f", nor had through gensim ({one_line(error)})"
     if not path.is_file():
-        raise ZS3Error(
-            f"word vectors {source} not found{reason}: give a file with -p word_vectors <file>"
-        )
+        remedy = "give a file with -p word_vectors <file>"
+        raise ZS3Error(f"word vectors {source} not found{reason}: {remedy}")
     return path
 
 

@@ -53,11 +53,8 @@ def real_features(run: FinishedRun, *, per_class: int, images: int) -> dict[int,
 
 
 def generated_features(head: Head, *, per_class: int) -> dict[int, Tensor]:
-    """Generated features of every class, {class: (per_class, F) float32}.
-
-    With dropout, as the classifier learned from them.
-    """
-    head = copy.deepcopy(head).train()
+    """Generated features of every class, {class: (per_class, F) float32}."""
+    head = copy.deepcopy(head).train()  # with dropout, as the classifier learned from them
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return {c: head.generate(c, per_class).cpu() for c in range(len(head.words))}
@@ -95,10 +92,7 @@ def shown_classes(run: FinishedRun, method: str) -> dict[str, str]:
 
 
 def confusion(run: FinishedRun, method: str) -> pd.DataFrame:
-    """The record's confusion matrix in percent of each true class's pixels (rows).
-
-    A class without pixels is NaN.
-    """
+    """The record's confusion matrix in percent of each true class's pixels (rows), NaN of none."""
     names = list(run.split.names)
     counts = pd.DataFrame(run.record["methods"][method]["confusion"], names, names)
     return 100 * counts.div(counts.sum(axis=1), axis=0)

@@ -56,13 +56,11 @@ def images(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
 def train(method: str, data, settings, epochs: range, start: Trainer | None = None) -> Trainer:
     """Train one method as stage 2 does, without history and checkpoints.
 
-    Arguments:
-        data: what `images` returns; settings: a `zs3lib.Settings` with `feature_dim` 2.
-        epochs: which ones; start: the trainer that went before, which stays as it is.
+    `data` is what `images` returns, and `start` the trainer that went before, which stays as it is;
+    the `settings`' `feature_dim` is 2.
     """
     features, labels = data
-    batches = -(-len(labels) // settings.batch_size)
-    steps = settings.stage2_epochs * batches
+    steps = settings.stage2_epochs * -(-len(labels) // settings.batch_size)
     trainer = Trainer(METHODS[method], VECTORS, SPLIT, settings, steps=steps)
     if start:
         trainer.load_state_dict(start.state_dict())

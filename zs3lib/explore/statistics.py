@@ -23,10 +23,7 @@ def unseen_from(dataset: str, unseen_list: str = "paper") -> pd.Series:
 
 
 def class_frequency(counts: np.ndarray, dataset: str, unseen_list: str = "paper") -> pd.DataFrame:
-    """Per class: images that hold it, their share of all, its share of labelled pixels (percent).
-
-    `counts` are the images' `pixel_counts`.
-    """
+    """By class, of `pixel_counts`: images with it, its shares of images and of pixels (percent)."""
     known = counts[:, :-1]
     frame = pd.DataFrame({"images": (known > 0).sum(0)}, list(DATASETS[dataset].classes))
     frame["images (%)"] = 100 * frame["images"] / len(counts)
@@ -71,10 +68,7 @@ def cosine_similarity(vectors, names: Sequence[str]) -> pd.DataFrame:
 
 
 def nearest_seen(similarity: pd.DataFrame, parts: Split) -> pd.DataFrame:
-    """For each unseen class the nearest seen word besides background: what a generator goes by.
-
-    Columns: "nearest" and "similarity", the cosine.
-    """
+    """For each unseen class the "nearest" seen word besides background, and its "similarity"."""
     seen = [parts.names[c] for c in parts.seen_objects]
     near = similarity.loc[list(parts.unseen_names), seen]
     return pd.DataFrame({"nearest": near.idxmax(axis=1), "similarity": near.max(axis=1)})

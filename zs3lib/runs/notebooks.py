@@ -60,11 +60,9 @@ def parameters_of(p=(), r=(), y=(), f=()) -> dict:
 def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict]:
     """Which notebook runs, where to, with which parameters.
 
-    Arguments:
-        what: a notebook, with `output` where the executed one goes; or the folder of a training,
-            runs/<profile>/<dataset>-k<K>-s<seed>[-<list of unseen classes>][-void][-strict].
-
-    Raises ZS3Error on what is neither, and on a parameter that the notebook does not have.
+    `what` is a notebook, with `output` where the executed one goes, or the folder of a training,
+    runs/<profile>/<dataset>-k<K>-s<seed>[-<list of unseen classes>][-void][-strict]. Raises
+    ZS3Error on what is neither, and on a parameter that the notebook does not have.
     """
     import papermill
     from papermill.exceptions import PapermillException
@@ -73,9 +71,8 @@ def plan(what: Path, output: Path | None, given: dict) -> tuple[Path, Path, dict
     if what.suffix != ".ipynb":
         own = run_settings(what)
         if not own:
-            raise ZS3Error(
-                f"{what} is no run: write runs/<profile>/<dataset>-k<K>-s<seed>[-strict]"
-            )
+            form = "runs/<profile>/<dataset>-k<K>-s<seed>[-strict]"
+            raise ZS3Error(f"{what} is no run: write {form}")
         source, target = TRAIN, what / "train.ipynb"
         own["runs_root"] = str(what.absolute().parents[1])
     if twice := [name for name in own if name in given]:

@@ -94,20 +94,17 @@ class Run:
         world.provide(settings.data_root, settings.dataset)
         self.train, self.val = (data_of(settings, part) for part in ("train", "val"))
         if both := sorted({*self.train.ids} & {*self.val.ids}):
-            raise ZS3Error(
-                f"train and val under {settings.data_root} share {len(both)} images, the first is "
-                f"{both[0]}: take them out of one list, or val measures what was trained on"
-            )
+            shared = f"{len(both)} images, the first is {both[0]}"
+            remedy = "take them out of one list, or val measures what was trained on"
+            raise ZS3Error(f"train and val under {settings.data_root} share {shared}: {remedy}")
         self.words, self.substitutions = load_word_vectors(
             settings.word_vectors, self.split.names, norm=settings.word_norm, cache=self.cache_root
         )
         self.seen_images = stage1.images_without(self.train.presence, self.split)
         self.model = build(settings, len(self.split.names))
         self.pretrained = zs3net.load_pretrained(self.model, settings)
-        self.inputs = {
-            "weights": file_hash(settings.weights),
-            "word_vectors": text_hash(self.words.tobytes()),
-        }
+        words = text_hash(self.words.tobytes())
+        self.inputs = {"weights": file_hash(settings.weights), "word_vectors": words}
 
     @contextmanager
     def _working_in(self, folder: Path, stage: str) -> Iterator[None]:

@@ -24,10 +24,7 @@ Batches = Callable[[int, list[list[int]]], Iterable[tuple[Tensor, Tensor]]]
 
 
 class LiveFeatures(Source):
-    """Features computed in every step: fresh augmentation in each epoch, nothing on the disk.
-
-    The frozen `network` lies on the device where they are wanted.
-    """
+    """Features computed in every step: fresh augmentation in each epoch, nothing on the disk."""
 
     def __init__(self, network: DeepLabV3Plus, ids: list[str], pictures: Batches, settings):
         super().__init__(ids, settings, settings.batch_size, settings.seed, 22)
@@ -110,9 +107,8 @@ class FeatureCache(Source):
         finite = features.isfinite().flatten(1).all(1)
         if not finite.all():
             lost = self.image_ids[batch[int(finite.int().argmin())]]
-            raise ZS3Error(
-                f"the features of image {lost} are not finite: train the backbone at a lower rate"
-            )
+            problem = f"the features of image {lost} are not finite"
+            raise ZS3Error(f"{problem}: train the backbone at a lower rate")
         rows = np.zeros(len(batch), self.row)
         rows["features"] = features
         rows["labels"] = labels

@@ -101,41 +101,30 @@ def load_network(network: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def check_settings(settings) -> None:
-    """Refuse a ZS3Net checkpoint under settings of another network, or for other unseen classes.
-
-    Their file names give the number of unseen classes. On Context their code leaves out other
-    classes than this paper's from the third on, so only K = 2 is the same split there.
-    """
+    """Refuse a ZS3Net checkpoint under settings of another network, or for other unseen classes."""
     path = Path(settings.weights)
-    run = (settings.dataset, settings.k)
-    problems = [
-        f"it has {name} = {value}, here it is {getattr(settings, name)}: take the paper profile"
-        for name, value in NETWORK.items()
-        if getattr(settings, name) != value
-    ]
+    dataset, k = settings.dataset, settings.k
     named = re.search(r"(voc|context)_0?(\d+)_unseen", path.name)
-    if named and (named[1], int(named[2])) != run:
-        problems.append(
-            f"it was trained for {named[1]} with {int(named[2])} unseen classes, this run is "
-            f"{run[0]} with k = {run[1]}: take the file of the same"
-        )
-    if settings.dataset == "context" and settings.k != 2:
-        problems.append(
-            "its unseen classes on Context are this paper's at k = 2 alone: train stage 1 from "
-            "ImageNet weights"
-        )
-    if problems:
-        raise ZS3Error(f"weights file {path} is a ZS3Net checkpoint: {problems[0]}")
+    problem = ""
+    if other := [name for name in NETWORK if getattr(settings, name) != NETWORK[name]]:
+        theirs, ours = NETWORK[other[0]], getattr(settings, other[0])
+        problem = f"it has {other[0]} = {theirs}, here it is {ours}: take the paper profile"
+    elif named and (named[1], int(named[2])) != (dataset, k):
+        trained = f"{named[1]} with {int(named[2])} unseen classes"
+        here = f"this run is {dataset} with k = {k}"
+        problem = f"it was trained for {trained}, {here}: take the file of the same"
+    elif dataset == "context" and k != 2:
+        same = "its unseen classes on Context are this paper's at k = 2 alone"
+        problem = f"{same}: train stage 1 from ImageNet weights"
+    if problem:
+        raise ZS3Error(f"weights file {path} is a ZS3Net checkpoint: {problem}")
 
 
 def load_generator(path: str | Path, *, noise: str = "uniform") -> Generator:
     """A generator as ZS3Net saves it, in evaluation mode.
 
-    Arguments:
-        path: `<epoch>_generator.pth.tar`, {"state_dict": ...}, or the bare state dict.
-        noise: what it was trained with; ZS3Net's code draws uniform noise.
-
-    Raises ZS3Error when the file is no such generator.
+    `path` is `<epoch>_generator.pth.tar`, {"state_dict": ...}, or the bare state dict; it was
+    trained with `noise`, in ZS3Net's code uniform. Raises ZS3Error when it is no such generator.
     """
     try:
         state = tensors(path)
