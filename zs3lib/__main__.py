@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from argparse import SUPPRESS
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -77,10 +76,10 @@ COMMANDS = {
         "Make the toy world: pictures in the formats of VOC 2012 and Pascal-Context, and word "
         "vectors. Nothing is downloaded; the same settings make the same bytes.",
         place("--root", DATA / "toy", "folder to write the world to"),
-        option("--seed", type=int, default=SUPPRESS, help="seed of all that is drawn"),
-        option("--train", type=int, default=SUPPRESS, help="training images per dataset"),
-        option("--val", type=int, default=SUPPRESS, help="validation images per dataset"),
-        option("--short-side", type=int, default=SUPPRESS, help="of an image, pixels"),
+        option("--seed", type=int, default=argparse.SUPPRESS, help="seed of all that is drawn"),
+        option("--train", type=int, default=argparse.SUPPRESS, help="training images per dataset"),
+        option("--val", type=int, default=argparse.SUPPRESS, help="validation images per dataset"),
+        option("--short-side", type=int, default=argparse.SUPPRESS, help="of an image, pixels"),
         option("--workers", type=int, default=2, help="processes that draw (default: 2)"),
         option("--force", action="store_true", help="make it even where it is up to date"),
         option("--quiet", dest="progress", action="store_false", help="no progress bar"),

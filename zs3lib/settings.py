@@ -173,12 +173,10 @@ class Settings(BaseModel):
         if self.self_training and self.protocol == "strict":
             why = "learns from images that show unseen classes, which protocol strict keeps out of"
             raise ValueError(f"self_training {why} training: choose one of the two")
-        if self.warmup_epochs > self.stage2_epochs:
-            most = self.stage2_epochs
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}: it must be from 0 to {most}")
-        if self.scale_max < self.scale_min:
-            least = self.scale_min
-            raise ValueError(f"scale_max is {self.scale_max}: it must be from {least} to 10")
+        limits = {"warmup_epochs": (0, self.stage2_epochs), "scale_max": (self.scale_min, 10)}
+        for name, (low, high) in limits.items():
+            if not low <= (value := getattr(self, name)) <= high:
+                raise ValueError(f"{name} is {value}: it must be from {low} to {high}")
         for name in ("aspp_rates", "multi_grid"):
             rates = getattr(self, name)
             if min(rates, default=0) < 1:

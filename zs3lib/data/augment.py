@@ -96,10 +96,9 @@ def workers(settings) -> int:
     free = shutil.disk_usage(SHARED).free if os.path.isdir(SHARED) else sys.maxsize
     fit = max(0, (free // batch - 1) // 2)
     if fit < wanted:
-        warnings.warn(
-            f"{SHARED} has no room for the batches of {wanted} workers: fewer load; give it more "
-            '(docker run --shm-size 1g), or ask for none (-y "options: {workers: 0}")'
-        )
+        lack = f"{SHARED} has no room for the batches of {wanted} workers: fewer load; give it more"
+        none = '-y "options: {workers: 0}"'
+        warnings.warn(f"{lack} (docker run --shm-size 1g), or ask for none ({none})")
     return min(wanted, fit)
 
 
@@ -141,10 +140,9 @@ class Pictures(Source):
 
     def __init__(self, data, indices: list[int], settings, *, share: slice = slice(None)):
         if len(indices) < 2:
-            raise ZS3Error(
-                f"only one training image, {data.ids[indices[0]]}, shows no unseen class at K = "
-                f"{settings.k}: stage 1 needs at least two; add images or lower k"
-            )
+            alone = f"only one training image, {data.ids[indices[0]]}, shows no unseen class"
+            remedy = "stage 1 needs at least two; add images or lower k"
+            raise ZS3Error(f"{alone} at K = {settings.k}: {remedy}")
         size = settings.stage1_batch_size
         super().__init__([data.ids[i] for i in indices], settings, size, settings.backbone_seed, 13)
         self.data = data

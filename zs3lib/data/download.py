@@ -37,10 +37,8 @@ class Item:
         self.part = self.path.with_name(f"{self.path.name}.part")  # what has come of it so far
 
     def _paths(self, key: str) -> list[Path]:
-        places = {
-            "sbd": sbd_folder(self.root) or self.root / "sbd",
-            "gensim": Path(gensim.downloader.BASE_DIR),
-        }
+        sbd = sbd_folder(self.root) or self.root / "sbd"
+        places = {"sbd": sbd, "gensim": gensim.downloader.BASE_DIR}
         return [self.root / part.format(**places) for part in self.row.get(key, "").split()]
 
     def ready(self) -> bool:
@@ -160,10 +158,9 @@ def main(profile: str, datasets: Iterable[str], root: Path, *, only_list: bool =
         except ZS3Error as error:
             failures.append(str(error))
     if failures:
-        raise ZS3Error(
-            f"{len(failures)} of {len(missing)} could not be had; put the files by hand where the "
-            f"arrows point, then run this again: {'; '.join(failures)}"
-        )
+        lost = f"{len(failures)} of {len(missing)} could not be had"
+        remedy = "put the files by hand where the arrows point, then run this again"
+        raise ZS3Error(f"{lost}; {remedy}: {'; '.join(failures)}")
     if profile == "lite" and not (root / EXCERPT).is_file():
         vectors = words.read(words.locate(GOOGLE_NEWS), words=words.class_words())
         with atomic_write(root / EXCERPT) as file:

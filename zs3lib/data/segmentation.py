@@ -42,6 +42,7 @@ for _index, _name in enumerate(COCOSTUFF_CLASSES):
     COCOSTUFF_TO_CLASS[COCOSTUFF_LABELS.index(_name)] = _index
 # Where SBD may lie: as `make data` puts it, as its archive unpacks, as ZS3Net has it.
 SBD = ("sbd", "SBD", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/benchmark_RELEASE/dataset")
+GIVE = 'give the folder that holds it (PARAMS="-p data_root <folder>")'
 
 
 @contextmanager
@@ -199,10 +200,8 @@ def _kit(root: Path, year: str) -> Path:
     for base in (root, root.parent, root.parent.parent):
         if (kit := base / "VOCdevkit" / f"VOC{year}").is_dir():
             return kit
-    raise ZS3Error(
-        f"no VOCdevkit/VOC{year} under data_root {root}: get it (make data PROFILE=lite) or give "
-        'the folder that holds it (PARAMS="-p data_root <folder>")'
-    )
+    remedy = f"get it (make data PROFILE=lite) or {GIVE}"
+    raise ZS3Error(f"no VOCdevkit/VOC{year} under data_root {root}: {remedy}")
 
 
 def sbd_folder(base: Path) -> Path | None:
@@ -283,11 +282,9 @@ class CocoStuff(SegmentationData):
         for place in (f"annotations/{part}2017", f"images/{part}2017"):
             found = [base / place for base in (root / "cocostuff", root) if (base / place).is_dir()]
             if not found:
-                raise ZS3Error(
-                    f"no {place} under data_root {root} or its folder cocostuff: get it "
-                    "(make data PROFILE=paper DATASETS=cocostuff) or give the folder that holds it "
-                    '(PARAMS="-p data_root <folder>")'
-                )
+                remedy = f"get it (make data PROFILE=paper DATASETS=cocostuff) or {GIVE}"
+                where = f"data_root {root} or its folder cocostuff"
+                raise ZS3Error(f"no {place} under {where}: {remedy}")
             folders.append(found[0])
         source, images = folders
         ids = sorted(path.stem for path in source.glob("*.png"))

@@ -55,15 +55,12 @@ class FinishedRun:
         """
         methods = methods or list(self.heads)
         own = {name: self.heads[name].classifier for name in methods if name in self.heads}
-        networks = [(self.model, own)] if own else []
+        given = (validation_input(image, self.settings), (image.height, image.width), self.settings)
+        found = predict(self.model, own, *given) if own else {}
         for name in methods:
             if name not in own:
                 network = self._self_trained(name)
-                networks.append((network, {name: pixel_classifier(network)}))
-        inputs = validation_input(image, self.settings)
-        found = {}
-        for network, by in networks:
-            found |= predict(network, by, inputs, (image.height, image.width), self.settings)
+                found |= predict(network, {name: pixel_classifier(network)}, *given)
         return {name: labels.cpu().numpy() for name, labels in found.items()}
 
     def _self_trained(self, name: str) -> nn.Module:
