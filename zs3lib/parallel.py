@@ -56,9 +56,7 @@ def share(labels: Tensor, *, by_images: bool) -> Tensor | float:
     """What the mean loss of a process's images is multiplied by, so that the processes' average is
     the mean over the known pixels of all of them.
 
-    Arguments:
-        labels: (B, H, W) integer; 255 is void.
-        by_images: whether the mean is divided by the number of images.
+    `labels` are (B, H, W) integer, 255 void; `by_images`: whether the mean is divided by B.
     """
     count = ranks()[1]
     if count == 1:

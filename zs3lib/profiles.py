@@ -1,7 +1,4 @@
-"""The three profiles: toy (embedded data, minutes), lite (real images, a small network) and paper
-(the paper's own setting); and recipes, what is known of how the published numbers were trained.
-`Settings` says what each value means.
-"""
+"""The three profiles, and recipes: what is known of how the published numbers were trained."""
 
 from .paths import DATA, RESOURCES
 

@@ -215,8 +215,6 @@ class Settings(BaseModel):
                 that is given replaces the profile's values, the profile's own only its defaults.
             options: further changes, as one dictionary or its JSON.
 
-        Relative paths become absolute: a record may be read from another folder.
-
         Raises ZS3Error on unknown names, types that do not fit and values out of range.
         """
         profile = str(profile)
@@ -265,9 +263,10 @@ class Settings(BaseModel):
 
 
 def _absolute(values: dict) -> dict[str, str]:
-    """The paths of `values`, absolute; word vectors that are no file may be a model of gensim's."""
+    """The paths of `values`, absolute: a record may be read from another folder."""
     names = ("data_root", "weights", "word_vectors")
     paths = {name: Path(str(values[name])).expanduser() for name in names}
+    # Word vectors that are no file may be a model of gensim's.
     return {n: str(p.absolute()) for n, p in paths.items() if n == "data_root" or p.exists()}
 
 

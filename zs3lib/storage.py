@@ -168,9 +168,7 @@ def load_weights(path: str | Path, remedy: str = "give one with -p weights <file
 
 
 class Checkpoint:
-    """The state of a training, saved after every epoch and read back by a run with the same key:
-    what names all that the training depends on.
-    """
+    """The state of a training, read back by a run with the same key: all that it depends on."""
 
     def __init__(self, path: Path, key: str):
         self.path = path
@@ -213,9 +211,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def python_hash(paths: Iterable[Path]) -> str:
-    """Hash of Python files without comments, formatting and what docstrings say: mending those
-    redoes nothing of what the hash names.
-    """
+    """Hash of Python files without comments, formatting and docstrings: those may be mended."""
     codes = []
     for path in paths:
         tree = ast.parse(path.read_text(encoding="utf-8"))

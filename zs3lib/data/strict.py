@@ -22,10 +22,7 @@ def training(
 ) -> SegmentationData:
     """The images that stage 2 may use: those of `seen` as they are, then as many layouts.
 
-    Arguments:
-        data: the training images. Of those outside `seen` only `data.presence` is read.
-        seen: indices of the images without any pixel of an unseen class.
-
+    `seen` are the indices of images without unseen pixels; of others only `presence` is read.
     Raises ZS3Error when there are images to replace and seen images show only background.
     """
     random = np.random.default_rng(seed)

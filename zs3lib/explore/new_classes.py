@@ -189,9 +189,7 @@ def _vectors(run: FinishedRun, head: Head, new: tuple[str, ...]) -> tuple[Tensor
 def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[float]]:
     """Fit rows for new classes beside those of a trained head, which stay as they are.
 
-    Arguments:
-        head: of C classes; not changed.
-        vectors: word vectors of N new classes, (N, 300) float32, scaled like `head.words`.
+    `vectors` are word vectors of N new classes, (N, 300) float32, scaled like the `head`'s of C.
 
     Returns: the classifier of C + N classes, and the loss of each step; none after the extra method
     `projection`, where a new row is the projected word and nothing is fitted.

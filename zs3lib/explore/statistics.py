@@ -68,7 +68,7 @@ def cosine_similarity(vectors, names: Sequence[str]) -> pd.DataFrame:
 
 
 def nearest_seen(similarity: pd.DataFrame, parts: Split) -> pd.DataFrame:
-    """For each unseen class the "nearest" seen word besides background, and its "similarity"."""
+    """For each unseen class the "nearest" seen word besides background, by cosine "similarity"."""
     seen = [parts.names[c] for c in parts.seen_objects]
     near = similarity.loc[list(parts.unseen_names), seen]
     return pd.DataFrame({"nearest": near.idxmax(axis=1), "similarity": near.max(axis=1)})

@@ -92,10 +92,8 @@ def check(
 ) -> int:
     """Print one line for each of make's words that does not fit; 0 when all do.
 
-    Arguments:
-        datasets, ks, seeds, lists: several with spaces between.
-        data: whether to `make data`, of any dataset, not to train.
-        words: as `parameters_of` takes them: make's PARAMS.
+    Of `datasets`, `ks`, `seeds` and `lists` there may be several, with spaces between; with `data`
+    it is `make data`, of any dataset. `words`: make's PARAMS, as `parameters_of` takes them.
     """
     grid = list(DATASETS) if data else in_grid()
     fit = [name for name in datasets.split() if name in grid]

@@ -43,9 +43,7 @@ from .sources import FeatureCache, LiveFeatures
 
 
 class Run:
-    """A configuration's data, network, heads and results.
-
-    Every stage continues where an earlier run stopped.
+    """A configuration's data, network, heads and results; each stage goes on where it stopped.
 
     Arguments:
         settings: what to run; see `Settings.make`.
@@ -231,9 +229,7 @@ class Run:
     def confusions(
         self, classifiers: Mapping[str, nn.Linear], network: nn.Module | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Confusion matrices of any classifiers of this run's features at each of `OFFSETS`.
-
-        `network` takes the place of the run's own.
+        """Confusion matrices, by `OFFSETS`, of classifiers of the run's features or `network`'s.
 
         Returns: those on the validation images, and those on a tenth of the training images, where
             an offset is chosen; the strict protocol, which knows no unseen pixel, has none there.

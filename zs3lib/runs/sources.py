@@ -42,9 +42,8 @@ class LiveFeatures(Source):
 class FeatureCache(Source):
     """Features and label maps of a few views of every image, in a file.
 
-    The file holds one row after the other, view by view: features (h, w, F) float16, then labels
-    (S, S) uint8. It is read row by row, so that memory does not depend on the number of images.
-    Its path tells all that its content depends on.
+    It holds one row after the other, view by view: features (h, w, F) float16, then labels (S, S)
+    uint8, and is read row by row: memory does not depend on the number of images.
     """
 
     def __init__(self, path: Path, ids: list[str], settings):
