@@ -108,7 +108,13 @@ register(
         classes=VOC_CLASSES,
         reader="zs3lib.data.segmentation:VOC",
         splits={"15-5": VOC_15_5_UNSEEN},
-        tau_gamma={2: (0.85, 1 / 40), 8: (0.7, 1 / 80), 10: (0.85, 1 / 40)},
+        tau_gamma={
+            2: (0.85, 1 / 40),
+            4: (0.7, 1 / 80),
+            6: (0.7, 1 / 80),
+            8: (0.7, 1 / 80),
+            10: (0.85, 1 / 40),
+        },
         table="I",
     )
 )
@@ -119,7 +125,13 @@ register(
         classes=CONTEXT_CLASSES,
         reader="zs3lib.data.segmentation:Context",
         other_lists={"zs3net": ZS3NET_CONTEXT_UNSEEN},
-        tau_gamma={2: (0.85, 1 / 160), 4: (0.7, 1 / 160), 8: (0.85, 1 / 80), 10: (0.7, 1 / 160)},
+        tau_gamma={
+            2: (0.85, 1 / 160),
+            4: (0.7, 1 / 160),
+            6: (0.85, 1 / 80),
+            8: (0.85, 1 / 80),
+            10: (0.7, 1 / 160),
+        },
         table="II",
     )
 )

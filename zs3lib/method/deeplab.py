@@ -72,6 +72,23 @@ BACKBONES = {
 }
 
 
+class Decoder(nn.Module):
+    """DeepLabv3+'s: 48 low-level channels beside ASPP's upsampled output, then two 3x3 layers."""
+
+    def __init__(self, low_channels: int, feature_dim: int):
+        super().__init__()
+        self.reduce = Conv2dNormActivation(low_channels, LOW_LEVEL_DIM, 1)
+        self.fuse = nn.Sequential(
+            *Conv2dNormActivation(feature_dim + LOW_LEVEL_DIM, feature_dim),
+            nn.Dropout(0.5),
+            *Conv2dNormActivation(feature_dim, feature_dim),
+            nn.Dropout(0.1),
+        )
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        return self.fuse(torch.cat([high, self.reduce(low)], dim=1))
+
+
 class DeepLabV3Plus(nn.Module):
     """DeepLabv3+ with a 1x1 pixel classification layer (Sec. III-A).
 
@@ -101,15 +118,7 @@ class DeepLabV3Plus(nn.Module):
         make, low_channels, channels = BACKBONES[backbone]
         self.backbone = make(multi_grid)
         self.aspp = ASPP(channels, list(aspp_rates), feature_dim)
-        # DeepLabv3+'s: 48 low-level channels beside ASPP's output, then two 3x3 layers.
-        self.decoder = nn.Module()
-        self.decoder.reduce = Conv2dNormActivation(low_channels, LOW_LEVEL_DIM, 1)
-        self.decoder.fuse = nn.Sequential(
-            *Conv2dNormActivation(feature_dim + LOW_LEVEL_DIM, feature_dim),
-            nn.Dropout(0.5),
-            *Conv2dNormActivation(feature_dim, feature_dim),
-            nn.Dropout(0.1),
-        )
+        self.decoder = Decoder(low_channels, feature_dim)
         self.classifier = nn.Conv2d(feature_dim, classes, 1)
         if not dropout:
             for layer in self.modules():
@@ -119,9 +128,9 @@ class DeepLabV3Plus(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Per-pixel features, (B, 3, H, W) float -> (B, feature_dim, ceil(H/4), ceil(W/4))."""
         found = self.backbone(images)
-        low = self.decoder.reduce(found["low"])
+        low = found["low"]
         high = resized(self.aspp(found["high"]), low.shape[-2:], self.align_corners)
-        return self.decoder.fuse(torch.cat([high, low], dim=1))
+        return self.decoder(low, high)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the input's resolution, (B, 3, H, W) float -> (B, classes, H, W) float32."""

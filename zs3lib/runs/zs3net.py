@@ -103,12 +103,14 @@ def load_network(network: nn.Module, state: dict[str, Tensor]) -> None:
 def check_settings(settings) -> None:
     """Refuse a ZS3Net checkpoint under settings of another network, or for other unseen classes."""
     path = Path(settings.weights)
-    dataset, k = settings.dataset, settings.k
+    dataset = settings.dataset
+    k = settings.k
     named = re.search(r"(voc|context)_0?(\d+)_unseen", path.name)
     problem = ""
     if other := [name for name in NETWORK if getattr(settings, name) != NETWORK[name]]:
-        theirs, ours = NETWORK[other[0]], getattr(settings, other[0])
-        problem = f"it has {other[0]} = {theirs}, here it is {ours}: take the paper profile"
+        here = getattr(settings, other[0])
+        theirs = f"{other[0]} = {NETWORK[other[0]]}"
+        problem = f"it has {theirs}, here it is {here}: take the paper profile"
     elif named and (named[1], int(named[2])) != (dataset, k):
         trained = f"{named[1]} with {int(named[2])} unseen classes"
         here = f"this run is {dataset} with k = {k}"
