@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,10 +123,11 @@ def backward(loss: Tensor) -> None:
 def fake_gpu() -> Iterator[Watch]:
     """Device "cuda" for the tests; computes in bfloat16."""
     watch = Watch()
+    optimisers = sys.modules["torch.optim.optimizer"]  # torch.optim itself does not name it
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with (
-            patch("torch.optim.optimizer._foreach_supported_types", LIKE_ANY),
+            patch.object(optimisers, "_foreach_supported_types", LIKE_ANY),
             patch("torch.Tensor.backward", torch.no_grad()(backward)),
             patch("torch.cuda.is_bf16_supported", lambda **_: True),
             patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),

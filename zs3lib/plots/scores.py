@@ -39,7 +39,8 @@ def loss_curves(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     for ax, (quantity, frame) in zip(axes[0], panels.items()):
         heading, unit = QUANTITIES[quantity]
         frame.index += 1
-        frame.plot(ax=ax, style=looks, color=method_colours(frame), ms=5)
+        styles = [looks[name] for name in frame]
+        frame.plot(ax=ax, style=styles, color=method_colours(frame), ms=5)
         ax.set(title=heading, xlabel="epoch", ylabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if quantity == "q":

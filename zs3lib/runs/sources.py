@@ -109,8 +109,8 @@ class FeatureCache(Source):
             problem = f"the features of image {lost} are not finite"
             raise ZS3Error(f"{problem}: train the backbone at a lower rate")
         rows = np.zeros(len(batch), self.row)
-        rows["features"] = features
-        rows["labels"] = labels
+        rows["features"] = features.numpy()
+        rows["labels"] = labels.numpy()
         with self._writing(), open(self.partial, "ab") as file:
             file.write(rows.tobytes())
             file.flush()
