@@ -228,10 +228,10 @@ class Settings(BaseModel):
         own |= {"k": parts.k, "unseen_list": parts.unseen_list}
         own["background"] = True if background in (None, "") else background
         options = _dictionary(options)
-        given = {name: value for name, value in changes.items() if value not in (None, "")}
-        if twice := [name for name in own | given if name in options]:
+        if twice := [n for n in options if n in own or changes.get(n) not in (None, "")]:
             raise ZS3Error(f"options hold '{twice[0]}': give it as a parameter of its own")
-        given |= {name: value for name, value in options.items() if value not in (None, "")}
+        both = changes | options
+        given = {name: value for name, value in both.items() if value not in (None, "")}
         if unknown := [name for name in given if name not in cls.model_fields]:
             near = " or ".join(get_close_matches(unknown[0], cls.model_fields, cutoff=0.75))
             remedy = f"did you mean {near}?" if near else "zs3lib/settings.py has them all"

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import PolynomialLR
 
 from ..classes import VOID
 from ..data.augment import validation_input
 from ..data.words import load_word_vectors
 from ..errors import ZS3Error
+from ..method.deeplab import poly
 from ..method.features import pixel_logits
 from ..method.generator import Head
 from ..method.metrics import class_iou, confusion_matrix
@@ -208,7 +208,7 @@ def fit(head: Head, vectors: Tensor, *, weight: float) -> tuple[nn.Linear, list[
         torch.manual_seed(0)
         rows = nn.Linear(old.in_features, len(vectors)).to(device)
         optimiser = torch.optim.Adam(rows.parameters(), lr=RATE)
-        schedule = PolynomialLR(optimiser, STEPS, power=0.9)
+        schedule = poly(optimiser, STEPS)
         for _ in range(STEPS):
             with torch.no_grad():
                 features = generator(words, generator.sample_noise(len(index)), index)

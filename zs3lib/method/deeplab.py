@@ -9,6 +9,7 @@ as ZS3Net does; the paper does not say.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, PolynomialLR
 from torchvision import models
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -161,3 +162,8 @@ def autocast(device: torch.device, wanted: bool) -> torch.autocast:
     else:
         native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted and native)
+
+
+def poly(optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """DeepLab's schedule: lr (1 - step / steps)^0.9."""
+    return PolynomialLR(optimiser, steps, power=0.9)

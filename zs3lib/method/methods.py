@@ -12,8 +12,8 @@ SELF_TRAINED = "+self_training"  # ends the name of a method's row after self-tr
 
 def register(kind: type["Method"]) -> type["Method"]:
     """Add a method under its name; ZS3Error where it has none, or that of another module's."""
-    known = type(METHODS.get(kind.name)).__module__
-    if not kind.name or kind.name in METHODS and known != kind.__module__:
+    other = METHODS.get(kind.name)
+    if not kind.name or (other and type(other).__module__ != kind.__module__):
         raise ZS3Error(f"{kind.__name__} has the name '{kind.name}': give it one that is not taken")
     METHODS[kind.name] = kind()
     return kind

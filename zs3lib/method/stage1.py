@@ -10,14 +10,14 @@ Both stages read batches from a *source*: `source.batches` is how many an epoch 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
 from .. import parallel
 from ..classes import Split
 from ..errors import ZS3Error
 from ..seeds import stream
-from .deeplab import DeepLabV3Plus, autocast
+from .deeplab import DeepLabV3Plus, autocast, poly
 from .losses import pixel_loss
 
 SHOWN = 8  # image ids of a large batch that fit on one line
@@ -135,7 +135,7 @@ def optimisation(
     optimiser = torch.optim.SGD(
         groups, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    return optimiser, PolynomialLR(optimiser, steps, power=0.9)
+    return optimiser, poly(optimiser, steps)
 
 
 def check_finite(

@@ -13,11 +13,10 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import PolynomialLR
 
 from ..classes import Split
 from ..seeds import stream
-from .deeplab import resized
+from .deeplab import poly, resized
 from .generator import Generator, Head
 from .layout import Batch
 from .losses import mmd, pixel_loss, zs_mmd
@@ -89,7 +88,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
         )
         # The schedule and the weight of unseen classes are ZS3Net's: the paper keeps its procedure.
-        self.schedule = PolynomialLR(self.classifier_optimiser, steps, power=0.9)
+        self.schedule = poly(self.classifier_optimiser, steps)
         weights = torch.ones(len(words))
         weights[list(split.unseen)] = settings.unseen_weight
         self.class_weights = weights.to(device)

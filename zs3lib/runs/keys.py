@@ -1,6 +1,5 @@
 """What names that which a run has computed: hashes of all that it depends on."""
 
-import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,9 +26,9 @@ def backbone(run) -> str:
     """Of a `Run`'s network after stage 1."""
     made_from = [run.split.unseen, run.train.fingerprint, run.inputs["weights"]]
     made_from.append(code_hash("method", "data", "runs/sources", "parallel"))
-    reader = type(run.train)
-    if not reader.__module__.startswith("zs3lib."):
-        made_from.append(python_hash([Path(inspect.getfile(reader))]))
+    reader = type(run.train).__module__
+    if not reader.startswith("zs3lib."):
+        made_from.append(_module_hash(reader))
     return run.settings.key(*STAGE1, extra=made_from)
 
 
@@ -50,7 +49,7 @@ def heads(run) -> str:
     """Of its heads."""
     settings = run.settings
     made_from = [run.backbone_key, run.inputs["word_vectors"], code_hash("extras")]
-    made_from.append(own_code(settings.methods))
+    made_from.append(run.own_code)
     return settings.key(*dict(settings).keys() - BESIDE, extra=made_from)
 
 
@@ -67,14 +66,15 @@ def own_code(methods: Iterable[str]) -> dict[str, str]:
             for base in kind.mro():
                 package = base.__module__.partition(".")[0]
                 if package not in ("zs3lib", "torch", "builtins", *found):
-                    found[package] = _package_hash(package)
+                    found[package] = _module_hash(package)
     return found
 
 
-def _package_hash(name: str) -> str:
-    package = sys.modules[name]
-    file = getattr(package, "__file__", None)
-    if not file:  # typed at a prompt
+def _module_hash(name: str) -> str:
+    """Of a module's file, or of all files of a package; "" of what was typed at a prompt."""
+    module = sys.modules[name]
+    file = getattr(module, "__file__", None)
+    if not file:
         return ""
     whole = Path(file).parent.rglob("*.py")
-    return python_hash(sorted(whole) if hasattr(package, "__path__") else [Path(file)])
+    return python_hash(sorted(whole) if hasattr(module, "__path__") else [Path(file)])

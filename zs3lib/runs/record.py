@@ -9,7 +9,7 @@ from ..errors import ZS3Error
 from ..results.records import FREE, ROW
 from ..settings import Settings
 from ..storage import sealed
-from . import facts, keys
+from . import facts
 
 
 def record_of(run) -> dict:
@@ -33,7 +33,7 @@ def record_of(run) -> dict:
         "val_images": len(run.val),
         "data_fingerprint": f"{run.train.fingerprint}-{run.val.fingerprint}",
         "inputs": run.inputs,
-        "own_code": keys.own_code(run.settings.methods),
+        "own_code": run.own_code,
         "keys": {"backbone": run.backbone_key, "head": run.head_key},
         "versions": facts.versions(),
         "git": facts.git(),

@@ -77,6 +77,7 @@ class Run:
         self.backbone_key = keys.backbone(self)
         backbone = f"{settings.dataset}-k{settings.k}-{self.backbone_key}"
         self.backbone_folder = self.folder.parent / "backbones" / backbone
+        self.own_code = keys.own_code(settings.methods)
         self.head_key = keys.heads(self)
         self.source: LiveFeatures | FeatureCache | None = None
         self.heads: dict[str, Head] = {}
